@@ -1,0 +1,288 @@
+//! The contract between the router's lanes and a target.
+
+use std::{fmt, time::Duration};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use crate::Notice;
+
+/// A target. One implementation per folder.
+#[async_trait]
+pub trait Connector: Send + Sync {
+    /// How much one call of [`deliver`](Self::deliver) takes. Stateful targets take one delivery at a time.
+    fn limits(&self) -> Limits;
+
+    /// Tries once, and answers one verdict for each delivery, in order.
+    ///
+    /// Before every request it asks `quota` for the scopes that the request spends; a closed quota is answered as
+    /// [`Verdict::Throttled`] without sending. It never sleeps by itself: a wait that the target's protocol needs
+    /// (indexer acknowledgement) goes through [`Quota::wait`].
+    async fn deliver(&self, batch: &[Delivery], quota: &dyn Quota) -> Vec<Verdict>;
+
+    /// What to do when it is not known whether a delivery was applied.
+    fn when_unknown(&self) -> UnknownPolicy;
+
+    /// Looks for what an earlier attempt of this delivery may have left at the target (JIRA: label search; Slack:
+    /// message metadata). Only called where [`when_unknown`](Self::when_unknown) says [`UnknownPolicy::Search`].
+    async fn find(&self, delivery: &Delivery, quota: &dyn Quota) -> Found;
+
+    /// A request without side effects that shows whether address, credentials and project or channel are right.
+    /// Used by `check --probe` and to see whether a paused lane may open again.
+    async fn probe(&self, quota: &dyn Quota) -> Health;
+}
+
+/// How much one call takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most deliveries in one call; 1 for stateful targets.
+    pub max_items: usize,
+    /// Most content bytes in one call, counted as [`Delivery::content_bytes`].
+    pub max_bytes: usize,
+    /// How long a batch that is not full waits for more.
+    pub linger: Duration,
+}
+
+impl Limits {
+    /// One delivery for each call, at once.
+    pub const SINGLE: Self = Self { max_items: 1, max_bytes: usize::MAX, linger: Duration::ZERO };
+}
+
+/// Gives out the target's quota. Implemented by the router's lanes; tests use [`crate::testing`]-like stand-ins.
+#[async_trait]
+pub trait Quota: Send + Sync {
+    /// Waits until one request may be sent in every scope named (the target's own rate always counts too), or
+    /// refuses when a scope is closed for long.
+    async fn acquire(&self, scopes: &[Scope]) -> Result<(), QuotaClosed>;
+
+    /// Waits, for protocols that need it.
+    async fn wait(&self, duration: Duration);
+}
+
+/// A scope is paused for `after`; nothing was sent.
+#[derive(Clone, Debug)]
+pub struct QuotaClosed {
+    pub after: Duration,
+    pub scope: Scope,
+}
+
+/// A part of a target that has its own limit, e.g. `channel:C0123`, `endpoint:POST /issue`, `issue:10000`. The empty
+/// scope is the whole target.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Scope(pub String);
+
+impl Scope {
+    /// The whole target.
+    pub fn target() -> Self {
+        Self(String::new())
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { f.write_str("target") } else { f.write_str(&self.0) }
+    }
+}
+
+/// One thing to bring to a target: for stateful targets the newest wanted state of a key, for append-only targets one
+/// version of one check.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Identity at the target: target + group (else check id) + channel.
+    pub key: String,
+    /// Hash of the key, 32 hex digits: JIRA label `fr-<fingerprint>`, Slack metadata.
+    pub fingerprint: String,
+    /// Stable over retries and restarts, 64 hex digits.
+    pub event_id: String,
+    pub wanted: Wanted,
+    /// 0 to 100.
+    pub priority: u8,
+    pub options: SendOptions,
+    pub content: Content,
+    /// What the target holds for this key, from earlier verdicts. `None`: nothing was ever sent.
+    pub ledger: Option<Ledger>,
+    /// Milliseconds since the epoch, from the router's clock: connectors read no clock.
+    pub now_ms: i64,
+    /// 0 for the first attempt.
+    pub attempt: u32,
+}
+
+impl Delivery {
+    /// Bytes of content, for batching.
+    pub fn content_bytes(&self) -> usize {
+        match &self.content {
+            Content::Record(record) => record.check.get().len() + record.router.get().len() + 700,
+            Content::Notice(_) => 0,
+        }
+    }
+}
+
+/// The state that the target should show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wanted {
+    /// The problem exists.
+    Open,
+    /// The problem is gone.
+    Resolved,
+}
+
+/// What a delivery carries.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// For JIRA, Slack and others that people read.
+    Notice(Box<Notice>),
+    /// For Splunk, SNS, console and file: the check itself.
+    Record(Record),
+}
+
+/// One version of one check, as received.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The check as one JSON object, its own keys (camelCase) and unknown fields untouched.
+    pub check: Box<RawValue>,
+    /// `{"score":..,"change":"..","actions":[..],"skips":[..],"held":[..],"silenced":..,"routes_version":".."}`.
+    pub router: Box<RawValue>,
+    /// The check's own time: newest of its update dates. Milliseconds since the epoch.
+    pub time_ms: i64,
+}
+
+/// What a script may say about a delivery; absent where it said nothing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SendOptions {
+    pub channel: Option<String>,
+    pub mention: Option<String>,
+    pub assignee: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// Custom fields of JIRA by name or id (`customfield_10055`), values as the API takes them.
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+    pub fields: serde_json::Map<String, serde_json::Value>,
+    /// `false`: never touch what was sent, apart from resolving it.
+    pub update: Option<bool>,
+}
+
+/// What a target is known to hold for a key. The router stores it with the finding and hands it back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ledger {
+    pub state: LedgerState,
+    pub receipt: Receipt,
+    /// Hash of the content last written, so that unchanged content is not written again.
+    pub content_hash: String,
+    /// When it was last written, milliseconds since the epoch.
+    pub written_ms: i64,
+    /// When the router first saw that a person had closed it while the problem exists; milliseconds since the epoch.
+    pub closed_by_person_ms: Option<i64>,
+    /// The connector's own memory, opaque to the router.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub memory: serde_json::Value,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LedgerState {
+    Open,
+    Resolved,
+}
+
+/// Where the delivery can be found at the target.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Receipt {
+    /// Durable id: JIRA issue id (`10000`), Slack ts.
+    pub id: String,
+    /// What people call it: `SOC-24`, or the Slack channel id.
+    pub name: String,
+    /// A page that shows it, if there is one.
+    pub url: Option<String>,
+}
+
+/// What became of one delivery. The names are those of the outcome classes in docs/operations.md.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// The target confirmed it. `ledger` replaces what was known of the key; `None` leaves it as it was (append-only
+    /// targets, and webhooks that answer no reference).
+    Delivered {
+        ledger: Option<Ledger>,
+        /// What the operator should know, e.g. "field priority is not on the screen, sent without it".
+        warning: Option<String>,
+        /// The target asks for less (Splunk codes 24 and 25).
+        slow_down: bool,
+    },
+    /// 429 or a documented throttle: rejected, nothing applied. Uses up no attempt.
+    Throttled { after: Duration, scope: Scope },
+    /// Clearly not applied (connect, DNS, 503 before processing). `after`: what the target asked for.
+    Transient { detail: String, after: Option<Duration> },
+    /// The request was sent, the result is unknown.
+    Ambiguous { detail: String },
+    /// This delivery never succeeds.
+    PermanentItem { detail: String },
+    /// Nothing can succeed: the target is misconfigured or gone. The lane pauses and keeps its rows.
+    PermanentTarget { detail: String },
+}
+
+impl Verdict {
+    /// Confirmed, nothing to remember.
+    pub fn delivered() -> Self {
+        Self::Delivered { ledger: None, warning: None, slow_down: false }
+    }
+
+    /// The word for logs, metrics and docs.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Delivered { .. } => "delivered",
+            Self::Throttled { .. } => "throttled",
+            Self::Transient { .. } => "transient",
+            Self::Ambiguous { .. } => "ambiguous",
+            Self::PermanentItem { .. } => "permanent_item",
+            Self::PermanentTarget { .. } => "permanent_target",
+        }
+    }
+}
+
+/// What to do with a delivery when it is not known whether the target applied it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownPolicy {
+    /// Send again: the target, or whoever searches it, can tell the copies (Splunk: same `event_id`).
+    Resend,
+    /// Look for it with [`Connector::find`] until `reconcile_wait` is over, then send again.
+    Search,
+    /// Can't be looked up (Slack webhook): send again from this priority on, stay silent below.
+    ResendFrom(u8),
+}
+
+/// Answer of [`Connector::find`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Found {
+    Yes(Ledger),
+    /// Not there (yet: the index may lag).
+    No,
+    /// The target can't be searched (e.g. the token may not read the history): fall back to
+    /// [`UnknownPolicy::ResendFrom`] 70.
+    Unsearchable { detail: String },
+    /// The search itself failed.
+    Failed(Verdict),
+}
+
+/// Answer of [`Connector::probe`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Health {
+    Ok {
+        detail: String,
+    },
+    /// Refused: credentials, project, channel, index.
+    Misconfigured {
+        detail: String,
+    },
+    Unreachable {
+        detail: String,
+    },
+}
+
+/// `hex(sha256(key))[0..32]`: what stands at the target instead of the raw key, which may hold any character.
+pub fn fingerprint(key: &str) -> String {
+    hex::encode(&Sha256::digest(key.as_bytes())[..16])
+}

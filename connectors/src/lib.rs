@@ -1,0 +1,14 @@
+//! The targets of findings-router, one folder each, behind one contract: [`Connector`].
+//!
+//! A connector tries once. It does not retry, sleep, log a secret, or know about findings, queues,
+//! scripts or the outbox; `deliver` in the router decides what a [`Verdict`] leads to. The compiler
+//! enforces the direction: this crate imports nothing of the router.
+
+mod delivery;
+mod notice;
+
+pub use delivery::{
+    Connector, Content, Delivery, Found, Health, Ledger, LedgerState, Limits, Quota, QuotaClosed, Receipt, Record,
+    Scope, SendOptions, UnknownPolicy, Verdict, Wanted, fingerprint,
+};
+pub use notice::{Member, Notice};
