@@ -1,0 +1,7 @@
+//! findings-router: reads Cloud Conformity check events, scores them with the users' scripts and dispatches what
+//! matters to JIRA, Splunk and Slack. The way of one finding, in the order of the modules:
+//! `source` -> [`decode`] -> `track` -> [`route`] -> `store` (the outbox) -> `deliver`.
+
+pub mod decode;
+pub mod finding;
+pub mod route;
