@@ -3,5 +3,9 @@
 //! `source` -> [`decode`] -> `track` -> [`route`] -> `store` (the outbox) -> `deliver`.
 
 pub mod decode;
+pub mod deliver;
 pub mod finding;
+pub mod notice;
 pub mod route;
+pub mod store;
+pub mod track;

@@ -22,6 +22,17 @@ pub trait Connector: Send + Sync {
     /// (indexer acknowledgement) goes through [`Quota::wait`].
     async fn deliver(&self, batch: &[Delivery], quota: &dyn Quota) -> Vec<Verdict>;
 
+    /// The limit that the target itself sets for a scope, apart from what router.yaml says of the whole target.
+    fn rate_of(&self, _scope: &Scope) -> Option<Rate> {
+        None
+    }
+
+    /// The scope that decides when a delivery with these options can go (Slack: its channel), so that a lane does not
+    /// take up rows that would have to wait.
+    fn queue_scope(&self, _options: &SendOptions) -> Scope {
+        Scope::target()
+    }
+
     /// What to do when it is not known whether a delivery was applied.
     fn when_unknown(&self) -> UnknownPolicy;
 
@@ -50,7 +61,20 @@ impl Limits {
     pub const SINGLE: Self = Self { max_items: 1, max_bytes: usize::MAX, linger: Duration::ZERO };
 }
 
-/// Gives out the target's quota. Implemented by the router's lanes; tests use [`crate::testing`]-like stand-ins.
+/// So many requests for each second, and so many at once after a pause.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    pub per_second: f64,
+    #[serde(default = "one")]
+    pub burst: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// Gives out the target's quota. Implemented by the router's lanes.
 #[async_trait]
 pub trait Quota: Send + Sync {
     /// Waits until one request may be sent in every scope named (the target's own rate always counts too), or
@@ -262,7 +286,9 @@ pub enum Found {
     No,
     /// The target can't be searched (e.g. the token may not read the history): fall back to
     /// [`UnknownPolicy::ResendFrom`] 70.
-    Unsearchable { detail: String },
+    Unsearchable {
+        detail: String,
+    },
     /// The search itself failed.
     Failed(Verdict),
 }

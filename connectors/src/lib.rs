@@ -8,7 +8,7 @@ mod delivery;
 mod notice;
 
 pub use delivery::{
-    Connector, Content, Delivery, Found, Health, Ledger, LedgerState, Limits, Quota, QuotaClosed, Receipt, Record,
-    Scope, SendOptions, UnknownPolicy, Verdict, Wanted, fingerprint,
+    Connector, Content, Delivery, Found, Health, Ledger, LedgerState, Limits, Quota, QuotaClosed, Rate, Receipt,
+    Record, Scope, SendOptions, UnknownPolicy, Verdict, Wanted, fingerprint,
 };
 pub use notice::{Member, Notice};

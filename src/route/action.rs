@@ -33,7 +33,11 @@ pub struct Decision {
 pub enum Action {
     Send(Send),
     /// Decide again after `for_ms`; the deadline is fixed at the first hold.
-    Hold { script: String, for_ms: i64, reason: String },
+    Hold {
+        script: String,
+        for_ms: i64,
+        reason: String,
+    },
 }
 
 /// `send(target, options)`.

@@ -1,0 +1,200 @@
+//! Which row goes next: highest priority first, fair between accounts, ageing upward so that nothing starves. Pure.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, VecDeque},
+};
+
+use connectors::Scope;
+
+/// Priorities 0 to 100 in bands of ten.
+const BANDS: usize = 11;
+/// Waiting so long lifts a row by one band.
+const AGE_MS: i64 = 30 * 60 * 1000;
+
+/// Row numbers that wait, without their content: 48 bytes each.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    bands: [Band; BANDS],
+    /// Rows that may not go before a time.
+    later: BinaryHeap<Reverse<(i64, i64)>>,
+    parked: HashMap<i64, Item>,
+    len: usize,
+}
+
+#[derive(Debug, Default)]
+struct Band {
+    /// Accounts that have rows, in the order of their turns.
+    turns: VecDeque<String>,
+    queues: HashMap<String, VecDeque<Item>>,
+}
+
+/// A row that waits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    pub id: i64,
+    pub priority: u8,
+    pub account: String,
+    /// Scope that decides when it can go.
+    pub scope: Scope,
+    /// Since when it waits, milliseconds since the epoch.
+    pub since: i64,
+    /// Not before, milliseconds since the epoch.
+    pub due_at: i64,
+}
+
+impl Backlog {
+    pub fn push(&mut self, item: Item, now: i64) {
+        self.len += 1;
+        if item.due_at > now {
+            self.later.push(Reverse((item.due_at, item.id)));
+            self.parked.insert(item.id, item);
+        } else {
+            self.ready(item);
+        }
+    }
+
+    /// The next row that may go, skipping those whose scope is blocked.
+    pub fn pop(&mut self, now: i64, blocked: impl Fn(&Scope) -> bool) -> Option<Item> {
+        self.wake(now);
+        let mut order: Vec<(i64, usize)> = Vec::with_capacity(BANDS);
+        for (number, band) in self.bands.iter().enumerate() {
+            if let Some(oldest) = band.oldest() {
+                let lift = (now - oldest).max(0) / AGE_MS;
+                order.push((i64::try_from(number).unwrap_or(0) + lift, number));
+            }
+        }
+        order.sort_unstable_by_key(|&entry| Reverse(entry));
+        for (_, number) in order {
+            if let Some(item) = self.bands[number].pop(&blocked) {
+                self.len -= 1;
+                return Some(item);
+            }
+        }
+        None
+    }
+
+    /// When the next row that waits for its time may go.
+    pub fn next_due(&self) -> Option<i64> {
+        self.later.peek().map(|Reverse((due_at, _))| *due_at)
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn wake(&mut self, now: i64) {
+        while let Some(Reverse((due_at, id))) = self.later.peek().copied()
+            && due_at <= now
+        {
+            self.later.pop();
+            if let Some(item) = self.parked.remove(&id) {
+                self.ready(item);
+            }
+        }
+    }
+
+    fn ready(&mut self, item: Item) {
+        let band = &mut self.bands[usize::from(item.priority / 10).min(BANDS - 1)];
+        match band.queues.get_mut(&item.account) {
+            Some(queue) => queue.push_back(item),
+            None => {
+                band.turns.push_back(item.account.clone());
+                band.queues.insert(item.account.clone(), VecDeque::from([item]));
+            }
+        }
+    }
+}
+
+impl Band {
+    /// Since when the first row of the account whose turn it is waits: near enough for ageing.
+    fn oldest(&self) -> Option<i64> {
+        let account = self.turns.front()?;
+        self.queues.get(account)?.front().map(|item| item.since)
+    }
+
+    fn pop(&mut self, blocked: impl Fn(&Scope) -> bool) -> Option<Item> {
+        for _ in 0..self.turns.len() {
+            let account = self.turns.pop_front()?;
+            let Some(queue) = self.queues.get_mut(&account) else { continue };
+            if queue.front().is_none_or(|item| blocked(&item.scope)) {
+                self.turns.push_back(account);
+                continue;
+            }
+            let item = queue.pop_front();
+            if queue.is_empty() {
+                self.queues.remove(&account);
+            } else {
+                self.turns.push_back(account);
+            }
+            return item;
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(id: i64, priority: u8, account: &str) -> Item {
+        Item { id, priority, account: account.into(), scope: Scope(account.into()), since: 0, due_at: 0 }
+    }
+
+    fn drain(backlog: &mut Backlog, now: i64) -> Vec<i64> {
+        std::iter::from_fn(|| backlog.pop(now, |_| false)).map(|item| item.id).collect()
+    }
+
+    #[test]
+    fn the_highest_priority_goes_first_whenever_it_came() {
+        let mut backlog = Backlog::default();
+        for (id, priority) in [(1, 50), (2, 95), (3, 10), (4, 95)] {
+            backlog.push(item(id, priority, "a"), 0);
+        }
+        assert_eq!(drain(&mut backlog, 0), [2, 4, 1, 3]);
+    }
+
+    #[test]
+    fn an_account_with_a_thousand_rows_does_not_delay_one_with_a_single_row() {
+        let mut backlog = Backlog::default();
+        for id in 0..1000 {
+            backlog.push(item(id, 50, "noisy"), 0);
+        }
+        backlog.push(item(5000, 50, "quiet"), 0);
+        let order = drain(&mut backlog, 0);
+        assert_eq!(order.iter().position(|&id| id == 5000), Some(1));
+    }
+
+    #[test]
+    fn a_row_that_waits_long_enough_overtakes_higher_priorities() {
+        let mut backlog = Backlog::default();
+        backlog.push(item(1, 10, "a"), 0);
+        let now = 9 * AGE_MS;
+        backlog.push(Item { since: now, ..item(2, 90, "b") }, now);
+        assert_eq!(drain(&mut backlog, now), [1, 2]);
+    }
+
+    #[test]
+    fn a_blocked_channel_does_not_hold_up_the_others() {
+        let mut backlog = Backlog::default();
+        backlog.push(item(1, 90, "a"), 0);
+        backlog.push(item(2, 90, "b"), 0);
+        let next = backlog.pop(0, |scope| scope.0 == "a").map(|item| item.id);
+        assert_eq!(next, Some(2));
+        assert_eq!(backlog.len(), 1);
+    }
+
+    #[test]
+    fn a_row_that_is_not_due_waits_for_its_time() {
+        let mut backlog = Backlog::default();
+        backlog.push(Item { due_at: 100, ..item(1, 90, "a") }, 0);
+        assert_eq!(backlog.pop(99, |_| false), None);
+        assert_eq!(backlog.next_due(), Some(100));
+        assert_eq!(backlog.pop(100, |_| false).map(|item| item.id), Some(1));
+        assert!(backlog.is_empty());
+    }
+}

@@ -1,0 +1,165 @@
+//! A target's limits: governor's buckets for each scope, and pauses that the target asked for.
+
+use std::{
+    collections::HashMap,
+    num::NonZeroU32,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use connectors::{Connector, Quota, QuotaClosed, Rate, Scope};
+use governor::{
+    Quota as Bucket, RateLimiter,
+    clock::Clock,
+    middleware::NoOpMiddleware,
+    nanos::Nanos,
+    state::{InMemoryState, NotKeyed},
+};
+use tokio::time::Instant;
+
+/// A request waits at most so long for a part of a target; after that its row gives way to others.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// The whole target concerns every row alike, so a request waits longer for it.
+const TARGET_PATIENCE: Duration = Duration::from_secs(5);
+/// A scope met so soon after the start begins with an empty bucket: an earlier process may have spent it.
+const EARLY: Duration = Duration::from_secs(2);
+
+type Limiter = RateLimiter<NotKeyed, InMemoryState, LaneClock, NoOpMiddleware<Nanos>>;
+
+/// The runtime's clock, so that tests can hold it.
+#[derive(Clone, Debug)]
+struct LaneClock(Instant);
+
+impl Clock for LaneClock {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        Nanos::from(self.0.elapsed())
+    }
+}
+
+/// The quota of one lane.
+pub struct LaneQuota {
+    target: Arc<str>,
+    connector: Arc<dyn Connector>,
+    clock: LaneClock,
+    rate: Option<Rate>,
+    scopes: Mutex<HashMap<Scope, ScopeState>>,
+}
+
+struct ScopeState {
+    limiter: Option<Arc<Limiter>>,
+    paused_until: Instant,
+}
+
+impl LaneQuota {
+    /// `rate`: what router.yaml says of the whole target; without it the connector's own idea of it counts.
+    pub fn new(target: Arc<str>, connector: Arc<dyn Connector>, rate: Option<Rate>) -> Self {
+        let rate = rate.or_else(|| connector.rate_of(&Scope::target()));
+        Self { target, connector, clock: LaneClock(Instant::now()), rate, scopes: Mutex::new(HashMap::new()) }
+    }
+
+    /// Keeps a scope closed, at least until then.
+    pub fn pause(&self, scope: &Scope, after: Duration) {
+        let until = Instant::now() + after;
+        self.with(scope, |state| state.paused_until = state.paused_until.max(until));
+    }
+
+    /// How long a scope stays closed.
+    pub fn paused_for(&self, scope: &Scope) -> Option<Duration> {
+        let now = Instant::now();
+        let scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
+        scopes.get(scope).map(|state| state.paused_until.saturating_duration_since(now)).filter(|left| !left.is_zero())
+    }
+
+    fn with<T>(&self, scope: &Scope, work: impl FnOnce(&mut ScopeState) -> T) -> T {
+        let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
+        // Issue scopes come and go by the thousand; those without a pause hold nothing worth keeping.
+        if scopes.len() > 4096 {
+            let now = Instant::now();
+            scopes.retain(|scope, state| scope.0.is_empty() || state.paused_until > now);
+        }
+        let state = scopes
+            .entry(scope.clone())
+            .or_insert_with(|| ScopeState { limiter: self.limiter(scope).map(Arc::new), paused_until: Instant::now() });
+        work(state)
+    }
+
+    fn limiter(&self, scope: &Scope) -> Option<Limiter> {
+        let rate = if scope.0.is_empty() { self.rate } else { self.connector.rate_of(scope) }?;
+        if !(rate.per_second.is_finite() && rate.per_second > 0.0) {
+            return None;
+        }
+        let burst = NonZeroU32::new(rate.burst).unwrap_or(NonZeroU32::MIN);
+        let bucket = Bucket::with_period(Duration::from_secs_f64(1.0 / rate.per_second))?.allow_burst(burst);
+        let limiter = RateLimiter::direct_with_clock(bucket, self.clock.clone());
+        if self.clock.0.elapsed() < EARLY {
+            // Refused only when the burst can never be had, which `allow_burst` above rules out.
+            let _ = limiter.check_n(burst);
+        }
+        Some(limiter)
+    }
+
+    async fn acquire_one(&self, scope: &Scope, patience: Duration) -> Result<(), QuotaClosed> {
+        let mut waited = Duration::ZERO;
+        loop {
+            let (limiter, pause) = self.with(scope, |state| {
+                (state.limiter.clone(), state.paused_until.saturating_duration_since(Instant::now()))
+            });
+            let wait = if pause.is_zero() {
+                match limiter.as_ref().map(|limiter| limiter.check()) {
+                    None | Some(Ok(())) => {
+                        if !waited.is_zero() {
+                            metrics::histogram!("findings_router_limiter_wait_seconds", "target" => self.target.to_string())
+                                .record(waited.as_secs_f64());
+                        }
+                        return Ok(());
+                    }
+                    Some(Err(not_until)) => not_until.wait_time_from(self.clock.now()),
+                }
+            } else {
+                pause
+            };
+            let wait = wait.max(Duration::from_millis(1));
+            if waited + wait > patience {
+                return Err(QuotaClosed { after: wait, scope: scope.clone() });
+            }
+            waited += wait;
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Quota for LaneQuota {
+    async fn acquire(&self, scopes: &[Scope]) -> Result<(), QuotaClosed> {
+        // Narrow scopes first, so that a refusal there spends nothing of the whole target.
+        for scope in scopes.iter().filter(|scope| !scope.0.is_empty()) {
+            self.acquire_one(scope, PATIENCE).await?;
+        }
+        self.acquire_one(&Scope::target(), TARGET_PATIENCE).await
+    }
+
+    async fn wait(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use governor::clock::Reference;
+
+    use super::*;
+
+    #[test]
+    fn the_lane_clock_moves_with_the_runtime_clock() {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("runtime");
+        runtime.block_on(async {
+            let clock = LaneClock(Instant::now());
+            let before = clock.now();
+            tokio::time::advance(Duration::from_secs(3)).await;
+            assert_eq!(Duration::from(clock.now().duration_since(before)), Duration::from_secs(3));
+        });
+    }
+}

@@ -1,0 +1,80 @@
+//! A finding as the notice that people read at a target.
+
+use connectors::{Notice, SendOptions};
+
+use crate::{
+    finding::Finding,
+    route::Send,
+    store::{Known, Payload},
+};
+
+/// Tags that name who should act, in order of trust.
+const OWNER_TAGS: [&str; 5] = ["Owner", "Team", "OwnerContact", "resource-owner", "Squad"];
+
+/// The notice of a finding, and what the script asked for.
+pub fn payload(finding: &Finding, known: &Known, send: &Send, score: i64, env: &str) -> Payload {
+    let mut notice = notice(finding, known, score, env);
+    if let Some(title) = &send.title {
+        notice.title.clone_from(title);
+    }
+    notice.note.clone_from(&send.note);
+    notice.routed_by = vec![match send.line {
+        Some(line) => format!("{}:{line}", send.script),
+        None => send.script.clone(),
+    }];
+    let options = SendOptions {
+        channel: send.channel.clone(),
+        mention: send.mention.clone(),
+        assignee: send.assignee.clone(),
+        labels: send.labels.clone(),
+        fields: send.fields.clone(),
+        update: send.update,
+    };
+    Payload { notice, options }
+}
+
+/// The notice of a finding as it is now.
+pub fn notice(finding: &Finding, known: &Known, score: i64, env: &str) -> Notice {
+    let owner = OWNER_TAGS.iter().find_map(|tag| {
+        finding.tag(tag).filter(|value| !value.is_empty()).map(|value| (value.to_owned(), format!("tag {tag}")))
+    });
+    let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    Notice {
+        title: if finding.rule_title.is_empty() { finding.rule_id.clone() } else { finding.rule_title.clone() },
+        risk: finding.risk.as_str().to_owned(),
+        risk_rank: finding.risk.rank(),
+        score,
+        message: finding.message.clone(),
+        note: None,
+        resource: finding.resource.clone(),
+        resource_type: if finding.resource_type.is_empty() {
+            finding.resource_name.clone()
+        } else {
+            finding.resource_type.clone()
+        },
+        service: finding.service.clone(),
+        region: finding.region.clone(),
+        provider: finding.provider.clone(),
+        account_id: finding.account_id.clone(),
+        account_name: finding.account_name.clone(),
+        cloud_account: finding.cloud_account.clone(),
+        environment: env.to_owned(),
+        rule_id: finding.rule_id.clone(),
+        check_id: finding.id.clone(),
+        ccrn: finding.ccrn.clone(),
+        owner,
+        tags: finding.tags.clone(),
+        extra: finding.extra.clone(),
+        categories: finding.categories.clone(),
+        compliances: finding.compliances.clone(),
+        introduced_by: finding.introduced_by.clone(),
+        resolved_by: finding.resolved_by.clone(),
+        failing_since_ms: known.failing_since,
+        resolved_at_ms: known.resolved_at,
+        fix_url: given(&finding.fix_url),
+        console_url: given(&finding.link),
+        routed_by: Vec::new(),
+        members: Vec::new(),
+        member_count: 0,
+    }
+}

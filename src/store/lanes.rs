@@ -1,0 +1,426 @@
+//! What the lanes read and write: rows that wait, what became of them, what targets hold.
+
+use std::sync::Arc;
+
+use connectors::{Ledger, LedgerState, Member, Wanted};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+
+use super::{DeadLetter, Enqueued, Payload, Store, StoreError, dead};
+
+/// A row of an append-only target.
+#[derive(Clone, Debug)]
+pub struct RecordRow {
+    pub id: i64,
+    pub at: i64,
+    pub sent_at: i64,
+    pub payload: Arc<[u8]>,
+}
+
+/// A row of a stateful target, as a lane queues it.
+#[derive(Clone, Debug)]
+pub struct WaitingDelivery {
+    pub enqueued: Enqueued,
+}
+
+/// Everything needed to send one row.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub id: i64,
+    pub revision: i64,
+    pub key: String,
+    pub finding: i64,
+    pub wanted: Wanted,
+    pub priority: u8,
+    /// `waiting`, `sending` or `unknown`.
+    pub state: String,
+    pub attempts: u32,
+    pub at: i64,
+    pub sent_at: i64,
+    pub sending_since: Option<i64>,
+    pub event_id: String,
+    pub payload: Payload,
+    pub ledger: Option<Ledger>,
+    /// Failing members of the key: how many, and the first of them.
+    pub member_count: usize,
+    pub members: Vec<Member>,
+}
+
+/// What became of an attempt.
+#[derive(Clone, Debug)]
+pub enum Settlement {
+    /// The target shows what was wanted in this revision.
+    Done {
+        ledger: Option<Ledger>,
+        fingerprint: String,
+        detail: String,
+    },
+    /// Again at `due_at`.
+    Retry {
+        unknown: bool,
+        due_at: i64,
+        attempts: u32,
+        class: &'static str,
+        detail: String,
+    },
+    /// What an earlier attempt left at the target was found.
+    Adopted {
+        ledger: Ledger,
+        fingerprint: String,
+    },
+    /// It is not at the target after all: it may be sent again.
+    NotThere {
+        attempts: u32,
+    },
+    Dead {
+        class: &'static str,
+        detail: String,
+    },
+    /// Nothing needs to go out.
+    Nothing {
+        detail: &'static str,
+    },
+}
+
+/// What is left of the row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Left {
+    Gone,
+    /// Still to do: a newer revision came in while it was sent, or it is to be tried again.
+    Due {
+        due_at: i64,
+        priority: u8,
+    },
+}
+
+impl Store {
+    /// Numbers of the targets by name; new names are added.
+    pub async fn register_targets(&self, names: Vec<String>) -> Result<Vec<(String, i64, bool)>, StoreError> {
+        self.write(move |transaction| {
+            for name in &names {
+                transaction.execute("INSERT OR IGNORE INTO targets (name) VALUES (?1)", [name])?;
+            }
+            let mut statement = transaction.prepare("SELECT name, id, paused FROM targets")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            rows.collect()
+        })
+        .await
+    }
+
+    /// Rows of an append-only target from `from_id` on, oldest first, at most `rows` and about `bytes`.
+    pub fn read_records(
+        &self,
+        target: i64,
+        from_id: i64,
+        rows: usize,
+        bytes: usize,
+    ) -> Result<Vec<RecordRow>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT id, at, sent_at, payload FROM records WHERE id >= ?1 AND target = ?2 ORDER BY id LIMIT ?3",
+            )?;
+            let mut found = statement.query(params![from_id, target, i64::try_from(rows).unwrap_or(i64::MAX)])?;
+            take_records(&mut found, bytes)
+        })
+    }
+
+    /// Urgent rows of an append-only target that a backlog would hide.
+    pub fn read_urgent_records(&self, target: i64, from_id: i64, rows: usize) -> Result<Vec<RecordRow>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT id, at, sent_at, payload FROM records INDEXED BY records_urgent
+                 WHERE target = ?1 AND urgent = 1 AND id >= ?2 ORDER BY id LIMIT ?3",
+            )?;
+            let mut found = statement.query(params![target, from_id, i64::try_from(rows).unwrap_or(i64::MAX)])?;
+            take_records(&mut found, usize::MAX)
+        })
+    }
+
+    /// How many rows and bytes of an append-only target wait, and since when.
+    pub fn record_backlog(&self, target: i64) -> Result<(u64, u64, Option<i64>), StoreError> {
+        self.read(|connection| {
+            connection.query_row(
+                "SELECT COUNT(*), COALESCE(SUM(LENGTH(payload)), 0), MIN(at) FROM records WHERE target = ?1",
+                [target],
+                |row| Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, i64>(1)?.unsigned_abs(), row.get(2)?)),
+            )
+        })
+    }
+
+    /// Rows are delivered, or parked with a reason.
+    pub async fn settle_records(
+        &self,
+        done: Vec<i64>,
+        dead: Vec<(i64, DeadLetter)>,
+        now: i64,
+    ) -> Result<(), StoreError> {
+        self.write(move |transaction| {
+            let mut delete = transaction.prepare_cached("DELETE FROM records WHERE id = ?1")?;
+            for id in &done {
+                delete.execute([id])?;
+            }
+            for (id, letter) in &dead {
+                dead::insert(transaction, letter, now)?;
+                delete.execute([id])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Every row of a stateful target, as at start.
+    pub fn waiting(&self, target: i64) -> Result<Vec<WaitingDelivery>, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT id, account, channel, priority, at, due_at FROM deliveries WHERE target = ?1 ORDER BY id",
+                )?
+                .query_map([target], |row| {
+                    let enqueued = Enqueued {
+                        target,
+                        id: row.get(0)?,
+                        account: row.get(1)?,
+                        channel: row.get(2)?,
+                        priority: row.get(3)?,
+                        at: row.get(4)?,
+                        due_at: row.get(5)?,
+                    };
+                    Ok(WaitingDelivery { enqueued })
+                })?
+                .collect()
+        })
+    }
+
+    /// Rows of stateful targets that a command put back since `after_id`.
+    pub fn waiting_since(&self, target: i64, after_id: i64) -> Result<Vec<WaitingDelivery>, StoreError> {
+        Ok(self.waiting(target)?.into_iter().filter(|row| row.enqueued.id > after_id).collect())
+    }
+
+    /// One row with all that is needed to send it; `None` once it is gone.
+    pub fn load(&self, id: i64) -> Result<Option<Loaded>, StoreError> {
+        self.read(|connection| {
+            let row = connection
+                .prepare_cached(
+                    "SELECT d.revision, d.key, d.finding, d.wanted, d.priority, d.state, d.attempts, d.at, d.sent_at,
+                       d.sending_since, d.event_id, d.payload, l.entry, d.target
+                     FROM deliveries d LEFT JOIN ledger l ON l.target = d.target AND l.key = d.key WHERE d.id = ?1",
+                )?
+                .query_row([id], |row| Ok((loaded(id, row)?, row.get::<_, i64>(13)?)))
+                .optional()?;
+            let Some((mut row, target)) = row else { return Ok(None) };
+            row.member_count = connection
+                .prepare_cached("SELECT COUNT(*) FROM members WHERE target = ?1 AND key = ?2 AND failing = 1")?
+                .query_row(params![target, row.key], |found| found.get::<_, i64>(0))
+                .map(|count| usize::try_from(count).unwrap_or(0))?;
+            if row.member_count > 1 {
+                row.members = members(connection, target, &row.key)?;
+            }
+            Ok(Some(row))
+        })
+    }
+
+    /// Marks a row as being sent, on disk, before the call that can't be repeated.
+    pub async fn mark_sending(&self, id: i64, now: i64) -> Result<(), StoreError> {
+        self.write(move |transaction| {
+            transaction
+                .prepare_cached("UPDATE deliveries SET state = 'sending', sending_since = ?2 WHERE id = ?1")?
+                .execute(params![id, now])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Records what became of an attempt at `row`.
+    pub async fn settle(
+        &self,
+        row: Arc<Loaded>,
+        target: i64,
+        target_name: Arc<str>,
+        what: Settlement,
+        now: i64,
+    ) -> Result<Left, StoreError> {
+        self.write(move |transaction| settle(transaction, &row, target, &target_name, &what, now)).await
+    }
+}
+
+fn take_records(found: &mut rusqlite::Rows<'_>, bytes: usize) -> rusqlite::Result<Vec<RecordRow>> {
+    let mut rows = Vec::new();
+    let mut taken = 0;
+    while let Some(row) = found.next()? {
+        let payload: Vec<u8> = row.get(3)?;
+        taken += payload.len();
+        rows.push(RecordRow { id: row.get(0)?, at: row.get(1)?, sent_at: row.get(2)?, payload: payload.into() });
+        if taken > bytes {
+            break;
+        }
+    }
+    Ok(rows)
+}
+
+fn loaded(id: i64, row: &Row<'_>) -> rusqlite::Result<Loaded> {
+    let wanted: String = row.get(3)?;
+    let payload: String = row.get(11)?;
+    let ledger: Option<String> = row.get(12)?;
+    Ok(Loaded {
+        id,
+        revision: row.get(0)?,
+        key: row.get(1)?,
+        finding: row.get(2)?,
+        wanted: if wanted == "resolved" { Wanted::Resolved } else { Wanted::Open },
+        priority: row.get(4)?,
+        state: row.get(5)?,
+        attempts: row.get(6)?,
+        at: row.get(7)?,
+        sent_at: row.get(8)?,
+        sending_since: row.get(9)?,
+        event_id: row.get(10)?,
+        payload: serde_json::from_str(&payload).unwrap_or_default(),
+        ledger: ledger.and_then(|text| serde_json::from_str(&text).ok()),
+        member_count: 0,
+        members: Vec::new(),
+    })
+}
+
+/// The failing members of a key that a ticket has room for, longest failing first.
+fn members(connection: &rusqlite::Connection, target: i64, key: &str) -> rusqlite::Result<Vec<Member>> {
+    connection
+        .prepare_cached(
+            "SELECT f.check_id, f.resource, f.account_name, f.region, f.failing_since FROM members m
+             JOIN findings f ON f.id = m.finding WHERE m.target = ?1 AND m.key = ?2 AND m.failing = 1
+             ORDER BY f.failing_since, f.id LIMIT 50",
+        )?
+        .query_map(params![target, key], |row| {
+            Ok(Member {
+                check_id: row.get(0)?,
+                resource: row.get(1)?,
+                account_name: row.get(2)?,
+                region: row.get(3)?,
+                failing_since_ms: row.get(4)?,
+            })
+        })?
+        .collect()
+}
+
+fn settle(
+    transaction: &Transaction<'_>,
+    row: &Loaded,
+    target: i64,
+    target_name: &str,
+    what: &Settlement,
+    now: i64,
+) -> rusqlite::Result<Left> {
+    let wanted = match row.wanted {
+        Wanted::Open => "open",
+        Wanted::Resolved => "resolved",
+    };
+    let place = (row.finding, target, row.key.as_str());
+    match what {
+        Settlement::Done { ledger, fingerprint, detail } => {
+            if let Some(ledger) = ledger {
+                write_ledger(transaction, target, row, ledger, fingerprint, now)?;
+            }
+            answer(transaction, place, now, wanted, "delivered", detail)?;
+            finish(transaction, row, now)
+        }
+        Settlement::Nothing { detail } => {
+            answer(transaction, place, now, wanted, "nothing", detail)?;
+            finish(transaction, row, now)
+        }
+        Settlement::Adopted { ledger, fingerprint } => {
+            write_ledger(transaction, target, row, ledger, fingerprint, now)?;
+            answer(transaction, place, now, wanted, "found", "an earlier attempt had been applied")?;
+            again(transaction, row, "waiting", now, row.attempts, None)
+        }
+        Settlement::NotThere { attempts } => again(transaction, row, "waiting", now, *attempts, None),
+        Settlement::Retry { unknown, due_at, attempts, class, detail } => {
+            if *class != "throttled" {
+                answer(transaction, place, now, wanted, class, detail)?;
+            }
+            again(transaction, row, if *unknown { "unknown" } else { "waiting" }, *due_at, *attempts, Some(detail))
+        }
+        Settlement::Dead { class, detail } => {
+            answer(transaction, place, now, wanted, class, detail)?;
+            let letter = DeadLetter {
+                kind: "delivery",
+                target: Some(target_name.to_owned()),
+                source: None,
+                reason: format!("{class}: {detail}"),
+                check_id: Some(row.payload.notice.check_id.clone()),
+                event_id: Some(row.event_id.clone()),
+                body: serde_json::to_vec(&row.payload).unwrap_or_default(),
+                meta: serde_json::json!({ "key": row.key, "wanted": wanted, "priority": row.priority,
+                    "finding": row.finding, "attempts": row.attempts, "sent_at": row.sent_at }),
+            };
+            dead::insert(transaction, &letter, now)?;
+            finish(transaction, row, now)
+        }
+    }
+}
+
+/// Removes the row, unless a newer wish came in meanwhile.
+fn finish(transaction: &Transaction<'_>, row: &Loaded, now: i64) -> rusqlite::Result<Left> {
+    let gone = transaction
+        .prepare_cached("DELETE FROM deliveries WHERE id = ?1 AND revision = ?2")?
+        .execute(params![row.id, row.revision])?;
+    if gone == 1 { Ok(Left::Gone) } else { again(transaction, row, "waiting", now, 0, None) }
+}
+
+fn again(
+    transaction: &Transaction<'_>,
+    row: &Loaded,
+    state: &str,
+    due_at: i64,
+    attempts: u32,
+    error: Option<&String>,
+) -> rusqlite::Result<Left> {
+    let priority = transaction
+        .prepare_cached(
+            "UPDATE deliveries SET state = ?2, due_at = ?3, attempts = ?4, error = ?5,
+               sending_since = CASE ?2 WHEN 'unknown' THEN sending_since END
+             WHERE id = ?1 RETURNING priority",
+        )?
+        .query_row(params![row.id, state, due_at, attempts, error], |found| found.get(0))
+        .optional()?;
+    Ok(priority.map_or(Left::Gone, |priority| Left::Due { due_at, priority }))
+}
+
+fn write_ledger(
+    transaction: &Transaction<'_>,
+    target: i64,
+    row: &Loaded,
+    ledger: &Ledger,
+    fingerprint: &str,
+    now: i64,
+) -> rusqlite::Result<()> {
+    let entry = serde_json::to_string(ledger).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    let payload =
+        serde_json::to_string(&row.payload).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    let state = match ledger.state {
+        LedgerState::Open => "open",
+        LedgerState::Resolved => "resolved",
+    };
+    transaction
+        .prepare_cached(
+            "INSERT INTO ledger (target, key, fingerprint, state, name, entry, payload, updated_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT (target, key) DO UPDATE SET state = ?4, name = ?5, entry = ?6, payload = ?7, updated_at = ?8",
+        )?
+        .execute(params![target, row.key, fingerprint, state, ledger.receipt.name, entry, payload, now])?;
+    Ok(())
+}
+
+/// One line of what `explain` shows.
+pub(super) fn answer(
+    transaction: &Transaction<'_>,
+    (finding, target, key): (i64, i64, &str),
+    now: i64,
+    wanted: &str,
+    class: &str,
+    detail: &str,
+) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO answers (finding, target, key, at, wanted, class, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![finding, target, key, now, wanted, class, detail])?;
+    Ok(())
+}

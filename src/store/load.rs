@@ -1,0 +1,169 @@
+//! What the engine needs to know before it decides, and the upkeep of the file.
+
+use std::collections::HashSet;
+
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::{Hold, Known, MemberState, Recent, Store, StoreError, recent};
+use crate::finding::Version;
+
+/// Columns of [`known`], in its order.
+const KNOWN: &str = "id, state, version_time, version_content, first_seen, failing_since, resolved_at, times_failed,
+    times_resolved, failures, check_id";
+
+fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
+    let state: String = row.get(1)?;
+    let failures: String = row.get(9)?;
+    Ok(Known {
+        row: row.get(0)?,
+        state: MemberState::parse(&state),
+        version: Version { time_ms: row.get(2)?, content: row.get::<_, i64>(3)?.cast_unsigned() },
+        first_seen: row.get(4)?,
+        failing_since: row.get(5)?,
+        resolved_at: row.get(6)?,
+        times_failed: row.get(7)?,
+        times_resolved: row.get(8)?,
+        failures: serde_json::from_str(&failures).unwrap_or_default(),
+        ticket: None,
+        last_sent: None,
+    })
+}
+
+impl Store {
+    /// What is remembered of a check, found by the hash of its id.
+    pub fn known(&self, hash: u64, check_id: &str) -> Result<Option<Known>, StoreError> {
+        self.read(|connection| {
+            let found = connection
+                .prepare_cached(&format!("SELECT {KNOWN} FROM findings WHERE hash = ?1 AND check_id = ?2"))?
+                .query_row(params![hash.cast_signed(), check_id], known)
+                .optional()?;
+            let Some(mut found) = found else { return Ok(None) };
+            let sent = connection
+                .prepare_cached(
+                    "SELECT l.name, l.updated_at FROM members m JOIN ledger l ON l.target = m.target AND l.key = m.key
+                     WHERE m.finding = ?1 ORDER BY l.updated_at DESC LIMIT 1",
+                )?
+                .query_row([found.row], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))
+                .optional()?;
+            if let Some((name, at)) = sent {
+                found.ticket = Some(name);
+                found.last_sent = Some(at);
+            }
+            Ok(Some(found))
+        })
+    }
+
+    /// Hashes of all checks that are remembered, and the next free row.
+    pub fn remembered(&self) -> Result<(HashSet<u64>, i64), StoreError> {
+        self.read(|connection| {
+            let hashes = connection
+                .prepare("SELECT hash FROM findings")?
+                .query_map([], |row| row.get::<_, i64>(0).map(i64::cast_unsigned))?
+                .collect::<Result<_, _>>()?;
+            let last =
+                connection.query_row("SELECT COALESCE(MAX(id), 0) FROM findings", [], |row| row.get::<_, i64>(0))?;
+            Ok((hashes, last + 1))
+        })
+    }
+
+    /// Versions taken in within the window, as they stood at the last stop.
+    pub fn recent(&self, window_ms: i64, now_ms: i64) -> Result<Recent, StoreError> {
+        self.read(|connection| {
+            let mut recent = Recent::new(window_ms);
+            let mut statement = connection.prepare("SELECT at, entries FROM recent WHERE at >= ?1 ORDER BY id")?;
+            let mut rows = statement.query([now_ms - window_ms])?;
+            while let Some(row) = rows.next()? {
+                let at: i64 = row.get(0)?;
+                let entries = row.get_ref(1)?.as_blob().unwrap_or_default();
+                for entry in entries.chunks_exact(16) {
+                    let number =
+                        |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |sum, &byte| (sum << 8) | u64::from(byte));
+                    recent.insert(number(&entry[..8]), number(&entry[8..]), at);
+                }
+            }
+            Ok(recent)
+        })
+    }
+
+    /// Holds that are over: hold, check id hash, check as JSON.
+    pub fn due_holds(&self, now: i64, limit: usize) -> Result<Vec<(Hold, Vec<u8>)>, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT h.finding, h.script, h.due_at, h.reason, f.json FROM holds h
+                     JOIN findings f ON f.id = h.finding WHERE h.due_at <= ?1 ORDER BY h.due_at LIMIT ?2",
+                )?
+                .query_map(params![now, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+                    let hold =
+                        Hold { finding: row.get(0)?, script: row.get(1)?, due_at: row.get(2)?, reason: row.get(3)? };
+                    Ok((hold, row.get(4)?))
+                })?
+                .collect()
+        })
+    }
+
+    /// When the next hold is over.
+    pub fn next_hold(&self) -> Result<Option<i64>, StoreError> {
+        self.read(|connection| {
+            connection.prepare_cached("SELECT MIN(due_at) FROM holds")?.query_row([], |row| row.get(0))
+        })
+    }
+
+    /// Changes when another process wrote to the file (a command put something back, paused a lane).
+    pub fn data_version(&self) -> Result<i64, StoreError> {
+        self.read(|connection| connection.query_row("PRAGMA data_version", [], |row| row.get(0)))
+    }
+
+    /// Forgets what is older than the settings say, a little at a time, and gives free pages back.
+    pub async fn prune(&self, now: i64, keep: Retention) -> Result<usize, StoreError> {
+        self.write(move |transaction| {
+            let mut gone = 0;
+            gone += transaction.execute("DELETE FROM recent WHERE at < ?1", [now - keep.dedupe_window_ms])?;
+            gone += transaction.execute(
+                "DELETE FROM decisions WHERE id IN (SELECT id FROM decisions WHERE at < ?1 ORDER BY id LIMIT 5000)",
+                [now - keep.decisions_ms],
+            )?;
+            gone += transaction.execute(
+                "DELETE FROM answers WHERE id IN (SELECT id FROM answers WHERE at < ?1 ORDER BY id LIMIT 5000)",
+                [now - keep.decisions_ms],
+            )?;
+            gone += transaction.execute("DELETE FROM dead_letters WHERE at < ?1", [now - keep.dead_letters_ms])?;
+            gone += prune_findings(transaction, now - keep.resolved_ms)?;
+            transaction.execute_batch("PRAGMA incremental_vacuum(2000)")?;
+            Ok(gone)
+        })
+        .await
+    }
+}
+
+/// How long things are kept, milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    pub dedupe_window_ms: i64,
+    pub decisions_ms: i64,
+    pub dead_letters_ms: i64,
+    /// Findings that stay resolved.
+    pub resolved_ms: i64,
+}
+
+/// Findings resolved for long, with what targets held for them; those with a row in a lane stay.
+fn prune_findings(transaction: &rusqlite::Transaction<'_>, before: i64) -> rusqlite::Result<usize> {
+    let old = "SELECT id FROM findings WHERE state = 'resolved' AND updated_at < ?1
+               AND id NOT IN (SELECT finding FROM deliveries) LIMIT 2000";
+    transaction.execute(&format!("DELETE FROM decisions WHERE finding IN ({old})"), [before])?;
+    transaction.execute(&format!("DELETE FROM answers WHERE finding IN ({old})"), [before])?;
+    transaction.execute(
+        &format!(
+            "DELETE FROM ledger WHERE (target, key) IN (SELECT target, key FROM members WHERE finding IN ({old}))
+             AND state = 'resolved'"
+        ),
+        [before],
+    )?;
+    transaction.execute(&format!("DELETE FROM members WHERE finding IN ({old})"), [before])?;
+    transaction.execute(&format!("DELETE FROM findings WHERE id IN ({old})"), [before])
+}
+
+/// The same hash that the tables use.
+pub fn check_hash(check_id: &str) -> u64 {
+    recent::hash(check_id)
+}

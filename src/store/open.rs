@@ -1,0 +1,129 @@
+//! Opening, locking and migrating the file.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{Read, Seek, Write},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+/// Schema versions in order; `user_version` of the file counts how many were applied.
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+
+/// Who opens the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// The one running router.
+    Router,
+    /// A command beside it.
+    Command,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("open store {path}: {detail}", path = .path.display())]
+    Open { path: PathBuf, detail: String },
+    #[error("store {path} is in use by another findings-router (process {pid}); stop it first, or give this one its own store", path = .path.display())]
+    Locked { path: PathBuf, pid: String },
+    #[error("store {path} was written by a newer findings-router (schema {found}, this one knows {known}); use that version or newer", path = .path.display())]
+    TooNew { path: PathBuf, found: usize, known: usize },
+    #[error("store {path} is damaged: {detail}; restore a backup, or move the file away to start anew (SQS redelivers what was not yet deleted)", path = .path.display())]
+    Damaged { path: PathBuf, detail: String },
+    #[error("store: the disk is full; free space on it, nothing was lost: messages stay in their queue")]
+    Full,
+    #[error("store: {0}")]
+    Sqlite(String),
+    #[error("store is closed")]
+    Closed,
+}
+
+impl StoreError {
+    /// One failed commit is reported to every job in it.
+    pub(super) fn copy(&self) -> Self {
+        match self {
+            Self::Full => Self::Full,
+            Self::Closed => Self::Closed,
+            other => Self::Sqlite(other.to_string()),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full,
+            _ => Self::Sqlite(error.to_string()),
+        }
+    }
+}
+
+/// Refuses a second router on the same file. The lock goes with the process, however it ends.
+pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
+    let failed = |detail: String| StoreError::Open { path: path.to_owned(), detail };
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(|error| failed(format!("create its folder: {error}")))?;
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&name)
+        .map_err(|error| failed(format!("its lock file: {error}")))?;
+    if file.try_lock().is_err() {
+        let mut pid = String::new();
+        let _ = file.read_to_string(&mut pid);
+        return Err(StoreError::Locked { path: path.to_owned(), pid: pid.trim().to_owned() });
+    }
+    // The number is only for the message above.
+    let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+    Ok(file)
+}
+
+pub(super) fn connect(path: &Path, access: Access) -> Result<Connection, StoreError> {
+    let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            StoreError::Damaged { path: path.to_owned(), detail: error.to_string() }
+        }
+        _ => StoreError::Open { path: path.to_owned(), detail: error.to_string() },
+    };
+    if access == Access::Command && !path.exists() {
+        let detail = "there is no such file; has the router run with this configuration?".to_owned();
+        return Err(StoreError::Open { path: path.to_owned(), detail });
+    }
+    let connection = Connection::open_with_flags(path, OpenFlags::default()).map_err(failed)?;
+    connection.busy_timeout(Duration::from_secs(10)).map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    connection
+        .execute_batch(
+            "PRAGMA auto_vacuum = INCREMENTAL;
+             PRAGMA journal_mode = WAL;
+             PRAGMA synchronous = FULL;
+             PRAGMA journal_size_limit = 67108864;
+             PRAGMA cache_size = -8000;
+             PRAGMA temp_store = MEMORY;",
+        )
+        .map_err(failed)?;
+    Ok(connection)
+}
+
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let damaged = |error: rusqlite::Error| StoreError::Damaged { path: path.to_owned(), detail: error.to_string() };
+    let transaction =
+        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(damaged)?;
+    let found: u32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(damaged)?;
+    let found = usize::try_from(found).unwrap_or(usize::MAX);
+    if found > MIGRATIONS.len() {
+        return Err(StoreError::TooNew { path: path.to_owned(), found, known: MIGRATIONS.len() });
+    }
+    for migration in &MIGRATIONS[found..] {
+        transaction.execute_batch(migration).map_err(damaged)?;
+    }
+    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    transaction.pragma_update(None, "user_version", known).map_err(damaged)?;
+    transaction.commit().map_err(damaged)
+}

@@ -1,0 +1,316 @@
+//! What the commands show: findings, decisions, deliveries, targets.
+
+use rusqlite::{OptionalExtension, Row, params};
+use serde::Serialize;
+
+use super::{Store, StoreError};
+
+/// One line of `findings list`. Times are milliseconds since the epoch.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FindingRow {
+    pub check_id: String,
+    /// `failing`, `suppressed` or `resolved`.
+    pub state: String,
+    pub change: String,
+    pub risk: String,
+    pub score: i64,
+    pub rule_id: String,
+    pub rule_title: String,
+    pub account_id: String,
+    pub account_name: String,
+    pub env: String,
+    pub region: String,
+    pub resource: String,
+    pub first_seen: i64,
+    pub failing_since: Option<i64>,
+    pub resolved_at: Option<i64>,
+    pub times_failed: i64,
+    pub updated_at: i64,
+    /// Tickets and messages, e.g. `SOC-24`.
+    pub tickets: Vec<String>,
+}
+
+/// What `findings list` shows.
+#[derive(Clone, Debug, Default)]
+pub struct FindingFilter {
+    pub state: Option<String>,
+    pub account: Option<String>,
+    pub rule: Option<String>,
+    pub limit: usize,
+}
+
+/// Everything known of one finding.
+#[derive(Clone, Debug, Serialize)]
+pub struct FindingDetail {
+    #[serde(flatten)]
+    pub finding: FindingRow,
+    pub event_id: String,
+    /// The check as last received.
+    pub check: serde_json::Value,
+    pub decisions: Vec<DecisionRow>,
+    pub pending: Vec<PendingRow>,
+    pub answers: Vec<AnswerRow>,
+    pub ledger: Vec<serde_json::Value>,
+    pub holds: Vec<serde_json::Value>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct DecisionRow {
+    pub at: i64,
+    pub event_id: String,
+    pub change: String,
+    pub trace: serde_json::Value,
+}
+
+/// A row that waits in a lane.
+#[derive(Clone, Debug, Serialize)]
+pub struct PendingRow {
+    pub target: String,
+    pub key: String,
+    pub wanted: String,
+    pub state: String,
+    pub priority: i64,
+    pub attempts: i64,
+    pub since: i64,
+    pub due_at: i64,
+    pub error: Option<String>,
+}
+
+/// What a target answered.
+#[derive(Clone, Debug, Serialize)]
+pub struct AnswerRow {
+    pub at: i64,
+    pub target: String,
+    pub wanted: String,
+    pub class: String,
+    pub detail: String,
+}
+
+/// One line of `targets list`.
+#[derive(Clone, Debug, Serialize)]
+pub struct TargetRow {
+    pub name: String,
+    pub paused: bool,
+    pub backlog: i64,
+    pub oldest: Option<i64>,
+    pub status: serde_json::Value,
+    pub updated_at: i64,
+}
+
+const FINDING: &str = "id, check_id, state, change, risk, score, rule_id, rule_title, account_id, account_name, env,
+    region, resource, first_seen, failing_since, resolved_at, times_failed, updated_at, event_id, json";
+
+fn finding(row: &Row<'_>) -> rusqlite::Result<(i64, FindingRow)> {
+    Ok((
+        row.get(0)?,
+        FindingRow {
+            check_id: row.get(1)?,
+            state: row.get(2)?,
+            change: row.get(3)?,
+            risk: row.get(4)?,
+            score: row.get(5)?,
+            rule_id: row.get(6)?,
+            rule_title: row.get(7)?,
+            account_id: row.get(8)?,
+            account_name: row.get(9)?,
+            env: row.get(10)?,
+            region: row.get(11)?,
+            resource: row.get(12)?,
+            first_seen: row.get(13)?,
+            failing_since: row.get(14)?,
+            resolved_at: row.get(15)?,
+            times_failed: row.get(16)?,
+            updated_at: row.get(17)?,
+            tickets: Vec::new(),
+        },
+    ))
+}
+
+fn json(text: &[u8]) -> serde_json::Value {
+    serde_json::from_slice(text).unwrap_or_default()
+}
+
+impl Store {
+    pub fn findings(&self, filter: &FindingFilter) -> Result<Vec<FindingRow>, StoreError> {
+        self.read(|connection| {
+            let rows = connection
+                .prepare(&format!(
+                    "SELECT {FINDING} FROM findings WHERE (?1 IS NULL OR state = ?1)
+                     AND (?2 IS NULL OR account_id = ?2 OR account_name = ?2) AND (?3 IS NULL OR rule_id = ?3)
+                     ORDER BY state = 'failing' DESC, score DESC, updated_at DESC LIMIT ?4"
+                ))?
+                .query_map(
+                    params![filter.state, filter.account, filter.rule, i64::try_from(filter.limit).unwrap_or(i64::MAX)],
+                    finding,
+                )?
+                .collect::<Result<Vec<_>, _>>()?;
+            let mut tickets = connection.prepare(
+                "SELECT l.name FROM members m JOIN ledger l ON l.target = m.target AND l.key = m.key
+                 WHERE m.finding = ?1 ORDER BY l.updated_at",
+            )?;
+            rows.into_iter()
+                .map(|(id, mut row)| {
+                    row.tickets = tickets.query_map([id], |found| found.get(0))?.collect::<Result<_, _>>()?;
+                    Ok(row)
+                })
+                .collect()
+        })
+    }
+
+    /// Everything known of one finding; `None` where nothing is remembered.
+    pub fn finding_detail(&self, check_id: &str) -> Result<Option<FindingDetail>, StoreError> {
+        self.read(|connection| {
+            let found = connection
+                .query_row(&format!("SELECT {FINDING} FROM findings WHERE check_id = ?1"), [check_id], |row| {
+                    Ok((finding(row)?, row.get::<_, String>(18)?, row.get::<_, Vec<u8>>(19)?))
+                })
+                .optional()?;
+            let Some(((id, mut row), event_id, check)) = found else { return Ok(None) };
+            let ledger = connection
+                .prepare(
+                    "SELECT t.name, l.key, l.fingerprint, l.entry FROM members m
+                     JOIN ledger l ON l.target = m.target AND l.key = m.key
+                     JOIN targets t ON t.id = m.target WHERE m.finding = ?1 ORDER BY t.name",
+                )?
+                .query_map([id], |found| {
+                    let entry: String = found.get(3)?;
+                    let mut entry = json(entry.as_bytes());
+                    entry["target"] = found.get::<_, String>(0)?.into();
+                    entry["key"] = found.get::<_, String>(1)?.into();
+                    entry["label"] = format!("fr-{}", found.get::<_, String>(2)?).into();
+                    Ok(entry)
+                })?
+                .collect::<Result<Vec<_>, _>>()?;
+            row.tickets =
+                ledger.iter().filter_map(|entry| entry["receipt"]["name"].as_str().map(str::to_owned)).collect();
+            Ok(Some(FindingDetail {
+                finding: row,
+                event_id,
+                check: json(&check),
+                decisions: decisions(connection, id)?,
+                pending: pending(connection, id)?,
+                answers: answers(connection, id)?,
+                ledger,
+                holds: holds(connection, id)?,
+            }))
+        })
+    }
+
+    pub fn targets(&self) -> Result<Vec<TargetRow>, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare(
+                    "SELECT t.name, t.paused, t.status, t.updated_at,
+                       (SELECT COUNT(*) FROM deliveries d WHERE d.target = t.id)
+                         + (SELECT COUNT(*) FROM records r WHERE r.target = t.id),
+                       MIN(COALESCE((SELECT MIN(at) FROM deliveries d WHERE d.target = t.id), 9e15),
+                         COALESCE((SELECT MIN(at) FROM records r WHERE r.target = t.id), 9e15))
+                     FROM targets t ORDER BY t.name",
+                )?
+                .query_map([], |row| {
+                    let status: String = row.get(2)?;
+                    let oldest: f64 = row.get(5)?;
+                    Ok(TargetRow {
+                        name: row.get(0)?,
+                        paused: row.get(1)?,
+                        status: json(status.as_bytes()),
+                        updated_at: row.get(3)?,
+                        backlog: row.get(4)?,
+                        #[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit")]
+                        oldest: (oldest < 9e15).then_some(oldest as i64),
+                    })
+                })?
+                .collect()
+        })
+    }
+
+    /// Pauses or resumes a target on an operator's word; `false` when there is no such target.
+    pub async fn pause_target(&self, name: String, paused: bool) -> Result<bool, StoreError> {
+        self.write(move |transaction| {
+            Ok(transaction.execute("UPDATE targets SET paused = ?2 WHERE name = ?1", params![name, paused])? == 1)
+        })
+        .await
+    }
+
+    /// Which targets an operator paused: name and whether.
+    pub fn paused_targets(&self) -> Result<Vec<(String, bool)>, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached("SELECT name, paused FROM targets")?
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect()
+        })
+    }
+
+    /// What a lane says of itself, for `targets list` in another process.
+    pub async fn report_lane(&self, target: i64, status: serde_json::Value, now: i64) -> Result<(), StoreError> {
+        self.write(move |transaction| {
+            transaction
+                .prepare_cached("UPDATE targets SET status = ?2, updated_at = ?3 WHERE id = ?1")?
+                .execute(params![target, status.to_string(), now])?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn decisions(connection: &rusqlite::Connection, id: i64) -> rusqlite::Result<Vec<DecisionRow>> {
+    connection
+        .prepare("SELECT at, event_id, change, trace FROM decisions WHERE finding = ?1 ORDER BY id DESC LIMIT 50")?
+        .query_map([id], |row| {
+            let trace: Vec<u8> = row.get(3)?;
+            Ok(DecisionRow { at: row.get(0)?, event_id: row.get(1)?, change: row.get(2)?, trace: json(&trace) })
+        })?
+        .collect()
+}
+
+fn pending(connection: &rusqlite::Connection, id: i64) -> rusqlite::Result<Vec<PendingRow>> {
+    connection
+        .prepare(
+            "SELECT t.name, d.key, d.wanted, d.state, d.priority, d.attempts, d.at, d.due_at, d.error
+             FROM members m JOIN deliveries d ON d.target = m.target AND d.key = m.key
+             JOIN targets t ON t.id = d.target WHERE m.finding = ?1 ORDER BY d.id",
+        )?
+        .query_map([id], |row| {
+            Ok(PendingRow {
+                target: row.get(0)?,
+                key: row.get(1)?,
+                wanted: row.get(2)?,
+                state: row.get(3)?,
+                priority: row.get(4)?,
+                attempts: row.get(5)?,
+                since: row.get(6)?,
+                due_at: row.get(7)?,
+                error: row.get(8)?,
+            })
+        })?
+        .collect()
+}
+
+fn answers(connection: &rusqlite::Connection, id: i64) -> rusqlite::Result<Vec<AnswerRow>> {
+    connection
+        .prepare(
+            "SELECT a.at, t.name, a.wanted, a.class, a.detail FROM answers a JOIN targets t ON t.id = a.target
+             WHERE a.finding = ?1 ORDER BY a.id DESC LIMIT 100",
+        )?
+        .query_map([id], |row| {
+            Ok(AnswerRow {
+                at: row.get(0)?,
+                target: row.get(1)?,
+                wanted: row.get(2)?,
+                class: row.get(3)?,
+                detail: row.get(4)?,
+            })
+        })?
+        .collect()
+}
+
+fn holds(connection: &rusqlite::Connection, id: i64) -> rusqlite::Result<Vec<serde_json::Value>> {
+    connection
+        .prepare("SELECT script, due_at, reason FROM holds WHERE finding = ?1")?
+        .query_map([id], |row| {
+            Ok(serde_json::json!({ "script": row.get::<_, String>(0)?, "due_at": row.get::<_, i64>(1)?,
+                "reason": row.get::<_, String>(2)? }))
+        })?
+        .collect()
+}

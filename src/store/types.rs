@@ -1,0 +1,175 @@
+//! What goes into a commit and what comes back.
+
+use connectors::SendOptions;
+use serde::{Deserialize, Serialize};
+
+use super::DeadLetter;
+use crate::finding::{Change, Version};
+
+/// Everything that must happen because of some messages; one transaction.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub now_ms: i64,
+    pub findings: Vec<StoredFinding>,
+    pub decisions: Vec<NewDecision>,
+    pub records: Vec<NewRecord>,
+    pub wishes: Vec<Wish>,
+    pub holds: Vec<Hold>,
+    /// Findings whose holds are over (they pass, or were decided again): row, script or all.
+    pub unholds: Vec<(i64, Option<String>)>,
+    pub dead_letters: Vec<DeadLetter>,
+    /// Check hash and packed version of every event taken in.
+    pub recent: Vec<(u64, u64)>,
+    /// Rows of the inbox that are done.
+    pub inbox: Vec<i64>,
+}
+
+/// What the lanes must know of a commit.
+#[derive(Debug, Default)]
+pub struct Committed {
+    /// Row of each record, in the order of the batch.
+    pub records: Vec<i64>,
+    pub deliveries: Vec<Enqueued>,
+}
+
+/// A row of a stateful target that is new or has changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Enqueued {
+    pub target: i64,
+    pub id: i64,
+    pub account: String,
+    pub channel: Option<String>,
+    pub priority: u8,
+    pub at: i64,
+    pub due_at: i64,
+}
+
+/// Failing, suppressed or resolved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemberState {
+    #[default]
+    Failing,
+    Suppressed,
+    Resolved,
+}
+
+impl MemberState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Failing => "failing",
+            Self::Suppressed => "suppressed",
+            Self::Resolved => "resolved",
+        }
+    }
+
+    pub(super) fn parse(word: &str) -> Self {
+        match word {
+            "failing" => Self::Failing,
+            "suppressed" => Self::Suppressed,
+            _ => Self::Resolved,
+        }
+    }
+}
+
+/// What is remembered of a check that failed at some time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Known {
+    pub row: i64,
+    pub state: MemberState,
+    pub version: Version,
+    pub first_seen: i64,
+    pub failing_since: Option<i64>,
+    pub resolved_at: Option<i64>,
+    pub times_failed: u32,
+    pub times_resolved: u32,
+    /// When failing versions came in, the newest 64 of the last 30 days.
+    pub failures: Vec<i64>,
+    /// E.g. `SOC-24`: what people call the first ticket or message it has.
+    pub ticket: Option<String>,
+    pub last_sent: Option<i64>,
+}
+
+/// A remembered finding as it is written.
+#[derive(Clone, Debug)]
+pub struct StoredFinding {
+    pub hash: u64,
+    pub check_id: String,
+    pub known: Known,
+    pub change: Change,
+    pub event_id: String,
+    pub account_id: String,
+    pub account_name: String,
+    pub rule_id: String,
+    pub rule_title: String,
+    pub risk: String,
+    pub service: String,
+    pub region: String,
+    pub resource: String,
+    pub env: String,
+    pub score: i64,
+    pub json: Box<str>,
+}
+
+#[derive(Debug)]
+pub struct NewDecision {
+    pub finding: i64,
+    pub event_id: String,
+    pub change: Change,
+    /// JSON of [`crate::route::Decision`].
+    pub trace: String,
+}
+
+/// A row for an append-only target.
+#[derive(Debug)]
+pub struct NewRecord {
+    pub target: i64,
+    pub urgent: bool,
+    /// When the message was sent to its queue, milliseconds since the epoch.
+    pub sent_at: i64,
+    /// See [`crate::deliver::encode_record`].
+    pub payload: std::sync::Arc<[u8]>,
+}
+
+/// What a stateful target should show, before it is known whether it already does.
+#[derive(Clone, Debug)]
+pub enum Wish {
+    /// The problem exists.
+    Open {
+        target: i64,
+        key: String,
+        finding: i64,
+        account: String,
+        priority: u8,
+        event_id: String,
+        sent_at: i64,
+        payload: Box<Payload>,
+    },
+    /// The finding passes: whatever stands for it at any target is resolved once its last member passes.
+    Resolved { finding: i64, event_id: String, sent_at: i64, notice: Box<connectors::Notice> },
+}
+
+/// What a row of a stateful target carries.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Payload {
+    pub notice: connectors::Notice,
+    #[serde(default)]
+    pub options: SendOptions,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hold {
+    pub finding: i64,
+    pub script: String,
+    pub due_at: i64,
+    pub reason: String,
+}
+
+/// A message that an operator sent through again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InboxMessage {
+    pub id: i64,
+    pub source: String,
+    pub body: Vec<u8>,
+    pub at: i64,
+}
