@@ -3,6 +3,7 @@
 //! `source` -> [`decode`] -> `track` -> [`route`] -> `store` (the outbox) -> `deliver`.
 
 pub mod decode;
+pub mod clock;
 pub mod deliver;
 pub mod finding;
 pub mod notice;

@@ -1,7 +1,128 @@
-//! Brings rows to their targets: one lane for each.
+//! Brings rows to their targets: one lane for each. Only here is anything waited for, retried or rate-limited.
+
 mod backlog;
+mod lane;
+mod next_step;
 mod quota;
 mod record;
+mod records;
+mod state;
+mod stateful;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+};
+
 pub use backlog::{Backlog, Item};
+pub use lane::{Lane, LaneSettings};
+pub use next_step::{Attempt, Next, backoff, describe, next_step};
 pub use quota::LaneQuota;
 pub use record::{RecordHead, decode_record, encode_record};
+pub use records::RecordQueue;
+pub use state::{Broken, Circuit, LaneState, Pauses};
+use tokio::{sync::mpsc, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::store::{Committed, NewRecord, RecordRow, StoreError};
+
+/// What a lane delivers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LaneKind {
+    /// Every version of a check, appended.
+    Records,
+    /// The newest wanted state of a key.
+    Stateful,
+}
+
+enum Intake {
+    Records(Arc<RecordQueue>),
+    Stateful(mpsc::UnboundedSender<crate::store::Enqueued>),
+}
+
+/// All lanes of the running service.
+pub struct Lanes {
+    intakes: HashMap<i64, (Arc<Lane>, Intake)>,
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl Lanes {
+    /// Starts a task for each lane; rows left by an earlier process are taken up first.
+    pub fn start(lanes: Vec<(Arc<Lane>, LaneKind)>) -> Result<Self, StoreError> {
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let mut intakes = HashMap::new();
+        for (lane, kind) in lanes {
+            let intake = match kind {
+                LaneKind::Records => {
+                    let (rows, bytes, _) = lane.store.record_backlog(lane.id)?;
+                    lane.state.waiting.store(usize::try_from(rows).unwrap_or(usize::MAX), Ordering::SeqCst);
+                    lane.state.bytes.store(bytes, Ordering::Relaxed);
+                    let queue = Arc::new(RecordQueue::default());
+                    tasks.spawn(records::run(Arc::clone(&lane), Arc::clone(&queue), stop.clone()));
+                    Intake::Records(queue)
+                }
+                LaneKind::Stateful => {
+                    let rows = lane.store.waiting(lane.id)?.len();
+                    lane.state.waiting.store(rows, Ordering::SeqCst);
+                    let (send, arrivals) = mpsc::unbounded_channel();
+                    tasks.spawn(stateful::run(Arc::clone(&lane), arrivals, stop.clone()));
+                    Intake::Stateful(send)
+                }
+            };
+            intakes.insert(lane.id, (lane, intake));
+        }
+        Ok(Self { intakes, tasks, stop })
+    }
+
+    /// Tells the lanes of rows that are durable now.
+    pub fn hand_over(&self, records: &[NewRecord], committed: Committed, now_ms: i64) {
+        let mut by_target: HashMap<i64, Vec<RecordRow>> = HashMap::new();
+        for (record, id) in records.iter().zip(committed.records) {
+            let row = RecordRow { id, at: now_ms, sent_at: record.sent_at, payload: Arc::clone(&record.payload) };
+            by_target.entry(record.target).or_default().push(row);
+        }
+        for (target, rows) in by_target {
+            if let Some((lane, Intake::Records(queue))) = self.intakes.get(&target) {
+                let bytes: usize = rows.iter().map(|row| row.payload.len()).sum();
+                lane.state.waiting.fetch_add(rows.len(), Ordering::SeqCst);
+                lane.state.bytes.fetch_add(u64::try_from(bytes).unwrap_or(0), Ordering::Relaxed);
+                queue.push(rows);
+            }
+        }
+        for row in committed.deliveries {
+            if let Some((lane, Intake::Stateful(send))) = self.intakes.get(&row.target) {
+                // Counted before the lane sees it: an end must not slip between.
+                lane.state.waiting.fetch_max(1, Ordering::SeqCst);
+                let _ = send.send(row);
+            }
+        }
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Lane>> {
+        self.intakes.values().map(|(lane, _)| lane)
+    }
+
+    /// The first lane whose rows fill more than it may hold: the sources pause.
+    pub fn full(&self) -> Option<&Arc<Lane>> {
+        self.all().find(|lane| lane.state.bytes.load(Ordering::Relaxed) >= lane.settings.max_bytes)
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.all().all(|lane| lane.state.is_idle())
+    }
+
+    /// Sends what is there without waiting for full batches.
+    pub fn drain(&self) {
+        for lane in self.all() {
+            lane.state.draining.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends the lanes; what they have not sent stays in the store.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
+}

@@ -22,13 +22,14 @@ CREATE INDEX decisions_by_finding ON decisions (finding);
 -- Versions taken in of late, for duplicates and order: 16 bytes each (check hash, packed version), one row a commit.
 CREATE TABLE recent (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, entries BLOB NOT NULL) STRICT;
 
--- Outbox of append-only targets: a row is there until it is delivered.
-CREATE TABLE records (id INTEGER PRIMARY KEY, target INTEGER NOT NULL, urgent INTEGER NOT NULL, at INTEGER NOT NULL,
+-- Outbox of append-only targets: a row is there until it is delivered. Numbers are never used twice (AUTOINCREMENT):
+-- lanes remember how far they have read.
+CREATE TABLE records (id INTEGER PRIMARY KEY AUTOINCREMENT, target INTEGER NOT NULL, urgent INTEGER NOT NULL, at INTEGER NOT NULL,
   sent_at INTEGER NOT NULL, codec INTEGER NOT NULL, payload BLOB NOT NULL) STRICT;
 CREATE INDEX records_urgent ON records (target, id) WHERE urgent = 1;
 
 -- Outbox of stateful targets: the newest wanted state of a key, until it is delivered.
-CREATE TABLE deliveries (id INTEGER PRIMARY KEY, target INTEGER NOT NULL, key TEXT NOT NULL, finding INTEGER NOT NULL,
+CREATE TABLE deliveries (id INTEGER PRIMARY KEY AUTOINCREMENT, target INTEGER NOT NULL, key TEXT NOT NULL, finding INTEGER NOT NULL,
   account TEXT NOT NULL, channel TEXT, priority INTEGER NOT NULL, wanted TEXT NOT NULL, revision INTEGER NOT NULL,
   state TEXT NOT NULL, due_at INTEGER NOT NULL, attempts INTEGER NOT NULL, at INTEGER NOT NULL,
   sent_at INTEGER NOT NULL, sending_since INTEGER, event_id TEXT NOT NULL, error TEXT, payload TEXT NOT NULL,

@@ -1,0 +1,92 @@
+//! What every lane is made of.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use connectors::{Connector, Rate, Verdict};
+
+use super::{LaneQuota, next_step::describe, state::LaneState, state::Pauses};
+use crate::{clock::now_ms, store::Store};
+
+/// The common settings of a target, see router.yaml.
+#[derive(Clone, Debug)]
+pub struct LaneSettings {
+    pub rate: Option<Rate>,
+    /// Calls in flight at most.
+    pub concurrency: usize,
+    /// A row that could go out for so long and did not becomes a dead letter.
+    pub max_age: Duration,
+    /// Attempts that a row may use up while the target takes others.
+    pub attempts: u32,
+    /// Permanent errors of the target in a row before the lane pauses.
+    pub pause_after: u32,
+    /// How long a target's index may take to show what was created.
+    pub reconcile_wait: Duration,
+    /// First wait before a paused lane probes its target.
+    pub probe_interval: Duration,
+    /// Rows waiting, in bytes, before the sources pause.
+    pub max_bytes: u64,
+}
+
+impl Default for LaneSettings {
+    fn default() -> Self {
+        Self {
+            rate: None,
+            concurrency: 4,
+            max_age: Duration::from_secs(24 * 3600),
+            attempts: 5,
+            pause_after: 1,
+            reconcile_wait: Duration::from_secs(60),
+            probe_interval: Duration::from_secs(30),
+            max_bytes: 20_000_000_000,
+        }
+    }
+}
+
+/// One target with its rows.
+pub struct Lane {
+    pub name: Arc<str>,
+    /// Its number in the store.
+    pub id: i64,
+    pub connector: Arc<dyn Connector>,
+    pub quota: Arc<LaneQuota>,
+    pub store: Store,
+    pub settings: LaneSettings,
+    pub state: Arc<LaneState>,
+    pub(super) pauses: Mutex<Pauses>,
+}
+
+impl Lane {
+    pub fn new(
+        name: Arc<str>,
+        id: i64,
+        connector: Arc<dyn Connector>,
+        store: Store,
+        settings: LaneSettings,
+    ) -> Self {
+        let quota = Arc::new(LaneQuota::new(Arc::clone(&name), Arc::clone(&connector), settings.rate));
+        let state = Arc::new(LaneState::default());
+        Self { name, id, connector, quota, store, settings, state, pauses: Mutex::default() }
+    }
+}
+
+/// Counts and logs a verdict: once for each new text, so that an outage does not fill the log.
+pub(super) fn observe(lane: &Lane, verdict: &Verdict, sent_at: i64, count: u64) {
+    let target = lane.name.to_string();
+    metrics::counter!("findings_router_deliveries_total", "target" => target.clone(), "class" => verdict.class())
+        .increment(count);
+    if let Verdict::Delivered { .. } = verdict {
+        if sent_at > 0 {
+            #[expect(clippy::cast_precision_loss, reason = "a latency in milliseconds is far below 2^52")]
+            let seconds = (now_ms() - sent_at).max(0) as f64 / 1000.0;
+            metrics::histogram!("findings_router_delivery_latency_seconds", "target" => target).record(seconds);
+        }
+        return;
+    }
+    let detail = describe(verdict);
+    if lane.state.is_news(&format!("{} {detail}", verdict.class())) {
+        tracing::warn!(target = %lane.name, outcome = verdict.class(), detail, "a delivery did not get through");
+    }
+}

@@ -1,0 +1,399 @@
+//! The lane of an append-only target (Splunk, SNS, files): batches, oldest first, urgent rows before a backlog.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+use connectors::{Delivery, Scope, Verdict};
+use tokio::{sync::Notify, task::JoinSet, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Lane,
+    lane::observe,
+    next_step::{backoff, describe},
+    record::decode_record,
+    state::Circuit,
+};
+use crate::{
+    clock::{millis, now_ms},
+    store::{DeadLetter, RecordRow},
+};
+
+/// Bytes of rows kept in memory; what is over it is read from the store when its turn comes.
+const MEMORY: usize = 4_000_000;
+/// Rows read at a time.
+const CHUNK: usize = 2_000;
+
+/// Rows that the lane has in memory, and where to go on in the store.
+#[derive(Debug, Default)]
+pub struct RecordQueue {
+    inner: Mutex<Inner>,
+    pub(super) arrived: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    rows: VecDeque<QueuedRow>,
+    bytes: usize,
+    /// The first row that is only in the store.
+    behind: Option<i64>,
+    /// Everything up to this row was in memory at some time.
+    newest: i64,
+    /// Urgent rows that were taken out of their turn, so that they are not taken again.
+    jumped: HashSet<i64>,
+}
+
+#[derive(Clone, Debug)]
+struct QueuedRow {
+    row: RecordRow,
+    attempts: u32,
+    /// How many batches had succeeded when it failed first.
+    failed_at: Option<u64>,
+    since: Instant,
+}
+
+impl QueuedRow {
+    fn new(row: RecordRow) -> Self {
+        Self { row, attempts: 0, failed_at: None, since: Instant::now() }
+    }
+}
+
+impl RecordQueue {
+    /// Takes rows straight from a commit while there is room.
+    pub fn push(&self, rows: impl IntoIterator<Item = RecordRow>) {
+        let mut inner = self.lock();
+        for row in rows {
+            if row.id <= inner.newest {
+                continue;
+            }
+            if inner.behind.is_none() && inner.bytes > MEMORY {
+                inner.behind = Some(row.id);
+            }
+            if inner.behind.is_none() {
+                inner.newest = row.id;
+                inner.bytes += row.payload.len();
+                inner.rows.push_back(QueuedRow::new(row));
+            }
+        }
+        drop(inner);
+        self.arrived.notify_one();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads on in the store once memory has room. The lock is held meanwhile, so that no commit slips between.
+    fn refill(&self, lane: &Lane) {
+        let mut inner = self.lock();
+        let Some(from) = inner.behind else { return };
+        if inner.bytes > MEMORY / 2 {
+            return;
+        }
+        match lane.store.read_records(lane.id, from, CHUNK, MEMORY) {
+            Ok(rows) => {
+                inner.behind = rows.last().map(|row| row.id + 1);
+                for row in rows {
+                    inner.newest = inner.newest.max(row.id);
+                    if inner.jumped.remove(&row.id) {
+                        continue;
+                    }
+                    inner.bytes += row.payload.len();
+                    inner.rows.push_back(QueuedRow::new(row));
+                }
+            }
+            Err(error) => tracing::error!(target = %lane.name, error = %error, "the lane can't read its rows"),
+        }
+    }
+
+    /// Urgent rows that stand behind a backlog in the store go first.
+    fn jump(&self, lane: &Lane) {
+        let mut inner = self.lock();
+        let Some(from) = inner.behind else { return };
+        if let Ok(rows) = lane.store.read_urgent_records(lane.id, from, 100) {
+            for row in rows {
+                if inner.jumped.insert(row.id) {
+                    inner.bytes += row.payload.len();
+                    inner.rows.push_front(QueuedRow::new(row));
+                }
+            }
+        }
+    }
+
+    /// A batch, once it is full or its oldest row has lingered long enough; `None` while neither is so.
+    fn batch(&self, items: usize, bytes: usize, linger: Duration, flush: bool) -> Option<Vec<QueuedRow>> {
+        let mut inner = self.lock();
+        let first = inner.rows.front()?;
+        let full = inner.rows.len() >= items || inner.bytes >= bytes;
+        if !full && !flush && first.since.elapsed() < linger && inner.behind.is_none() {
+            return None;
+        }
+        let mut batch = Vec::new();
+        let mut taken = 0;
+        while let Some(next) = inner.rows.front() {
+            let size = next.row.payload.len() + 700;
+            if batch.len() >= items || (!batch.is_empty() && taken + size > bytes) {
+                break;
+            }
+            taken += size;
+            let Some(row) = inner.rows.pop_front() else { break };
+            inner.bytes -= row.row.payload.len().min(inner.bytes);
+            batch.push(row);
+        }
+        Some(batch)
+    }
+
+    fn put_back(&self, rows: Vec<QueuedRow>) {
+        let mut inner = self.lock();
+        for row in rows.into_iter().rev() {
+            inner.bytes += row.row.payload.len();
+            inner.rows.push_front(row);
+        }
+    }
+
+    fn oldest(&self) -> Option<i64> {
+        self.lock().rows.front().map(|row| row.row.at)
+    }
+}
+
+struct Progress {
+    circuit: Circuit,
+    successes: u64,
+    /// Batches in a row whose result is unknown or that were not applied.
+    failures: u32,
+    closed_until: Instant,
+    /// Smaller after unknown results: one row may be what breaks a batch.
+    items: usize,
+    /// Reading the store for urgent rows is worth it once in a while only.
+    jumped_at: Instant,
+}
+
+type Sent = (Vec<QueuedRow>, Vec<Verdict>);
+
+/// Runs the lane until `stop`.
+pub(super) async fn run(lane: Arc<Lane>, queue: Arc<RecordQueue>, stop: CancellationToken) {
+    let limits = lane.connector.limits();
+    let mut progress = Progress {
+        circuit: Circuit::new(lane.settings.pause_after, lane.settings.probe_interval),
+        successes: 0,
+        failures: 0,
+        closed_until: Instant::now(),
+        items: limits.max_items,
+        jumped_at: Instant::now(),
+    };
+    queue.lock().behind.get_or_insert(0);
+    let mut sending: JoinSet<Sent> = JoinSet::new();
+    loop {
+        queue.refill(&lane);
+        if progress.jumped_at.elapsed() > Duration::from_millis(500) {
+            queue.jump(&lane);
+            progress.jumped_at = Instant::now();
+        }
+        start(&lane, &queue, &mut progress, &mut sending).await;
+        lane.state.oldest.store(queue.oldest().unwrap_or(0), Ordering::Relaxed);
+        let closed = progress.closed_until.saturating_duration_since(Instant::now());
+        let wake = if closed.is_zero() { limits.linger.clamp(Duration::from_millis(20), Duration::from_millis(200)) } else { closed };
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = queue.arrived.notified(), if closed.is_zero() => {}
+            Some(sent) = sending.join_next() => finish(&lane, &queue, &mut progress, sent).await,
+            () = tokio::time::sleep(wake.min(Duration::from_millis(500))) => {}
+        }
+    }
+    while let Ok(Some(sent)) = tokio::time::timeout(Duration::from_secs(10), sending.join_next()).await {
+        finish(&lane, &queue, &mut progress, sent).await;
+    }
+}
+
+async fn start(lane: &Arc<Lane>, queue: &RecordQueue, progress: &mut Progress, sending: &mut JoinSet<Sent>) {
+    let now = now_ms();
+    if lane.state.paused.load(Ordering::Relaxed) {
+        lane.pauses(|pauses| pauses.begin(now));
+        return;
+    }
+    if let Some(broken) = lane.state.broken() {
+        if broken.probe_at > now || !sending.is_empty() || !lane.probe(&mut progress.circuit, broken).await {
+            return;
+        }
+        progress.closed_until = Instant::now();
+    }
+    if progress.closed_until > Instant::now() {
+        return;
+    }
+    lane.pauses(|pauses| pauses.end(now));
+    let limits = lane.connector.limits();
+    let flush = lane.state.draining.load(Ordering::Relaxed);
+    while sending.len() < lane.settings.concurrency
+        && let Some(batch) = queue.batch(progress.items, limits.max_bytes, limits.linger, flush)
+    {
+        lane.state.in_flight.fetch_add(1, Ordering::SeqCst);
+        let lane = Arc::clone(lane);
+        sending.spawn(async move { send(&lane, batch).await });
+    }
+}
+
+async fn send(lane: &Lane, batch: Vec<QueuedRow>) -> Sent {
+    let now = now_ms();
+    let mut verdicts: Vec<Option<Verdict>> = vec![None; batch.len()];
+    let mut places = Vec::with_capacity(batch.len());
+    let mut deliveries: Vec<Delivery> = Vec::with_capacity(batch.len());
+    for (place, queued) in batch.iter().enumerate() {
+        match decode_record(&queued.row.payload, now, queued.attempts) {
+            Ok(delivery) => {
+                places.push(place);
+                deliveries.push(delivery);
+            }
+            Err(reason) => {
+                verdicts[place] = Some(Verdict::PermanentItem { detail: format!("the row can't be read: {reason}") });
+            }
+        }
+    }
+    let answers = lane.connector.deliver(&deliveries, &*lane.quota).await;
+    for (place, verdict) in places.into_iter().zip(answers) {
+        verdicts[place] = Some(verdict);
+    }
+    let missing = || Verdict::Ambiguous { detail: "the connector gave no verdict".to_owned() };
+    (batch, verdicts.into_iter().map(|verdict| verdict.unwrap_or_else(missing)).collect())
+}
+
+async fn finish(
+    lane: &Lane,
+    queue: &RecordQueue,
+    progress: &mut Progress,
+    sent: Result<Sent, tokio::task::JoinError>,
+) {
+    let (batch, verdicts) = match sent {
+        Ok(sent) => sent,
+        Err(error) => {
+            tracing::error!(target = %lane.name, error = %error, "a batch ended in a panic; its rows are read again");
+            lane.state.in_flight.fetch_sub(1, Ordering::SeqCst);
+            let mut inner = queue.lock();
+            inner.behind = Some(0);
+            inner.rows.clear();
+            inner.bytes = 0;
+            return;
+        }
+    };
+    let now = now_ms();
+    let (mut done, mut dead, mut again) = (Vec::new(), Vec::new(), Vec::new());
+    let mut gone_bytes = 0;
+    let mut worst: Option<&Verdict> = None;
+    for (mut queued, verdict) in batch.into_iter().zip(&verdicts) {
+        observe(lane, verdict, queued.row.sent_at, 1);
+        let too_old = lane.open_age(queued.row.at, now) > millis(lane.settings.max_age);
+        let counts = matches!(verdict, Verdict::Transient { .. } | Verdict::Ambiguous { .. });
+        if counts {
+            let first = *queued.failed_at.get_or_insert(progress.successes);
+            queued.attempts += u32::from(progress.successes > first);
+        }
+        let spent = counts && queued.attempts >= lane.settings.attempts;
+        match verdict {
+            Verdict::Delivered { .. } => {
+                gone_bytes += queued.row.payload.len();
+                done.push(queued.row.id);
+            }
+            Verdict::PermanentItem { .. } => {
+                gone_bytes += queued.row.payload.len();
+                dead.push((queued.row.id, letter(lane, &queued, verdict)));
+            }
+            Verdict::PermanentTarget { .. } => {
+                worst = Some(verdict);
+                again.push(queued);
+            }
+            _ if too_old || spent => {
+                gone_bytes += queued.row.payload.len();
+                dead.push((queued.row.id, letter(lane, &queued, verdict)));
+            }
+            _ => {
+                worst = worst.or(Some(verdict));
+                again.push(queued);
+            }
+        }
+    }
+    let gone = done.len() + dead.len();
+    if gone > 0 {
+        settle(lane, done, dead, now).await;
+        lane.state.waiting.fetch_sub(gone.min(lane.state.waiting.load(Ordering::SeqCst)), Ordering::SeqCst);
+        let bytes = u64::try_from(gone_bytes).unwrap_or(0);
+        lane.state.bytes.fetch_sub(bytes.min(lane.state.bytes.load(Ordering::Relaxed)), Ordering::Relaxed);
+    }
+    queue.put_back(again);
+    learn(lane, progress, &verdicts, worst, now);
+    // Last: until here the rows count as in flight.
+    lane.state.in_flight.fetch_sub(1, Ordering::SeqCst);
+}
+
+/// The rows are delivered, so this must succeed in the end: what is not deleted would be sent again.
+async fn settle(lane: &Lane, done: Vec<i64>, dead: Vec<(i64, DeadLetter)>, now: i64) {
+    let mut tries = 0;
+    while let Err(error) = lane.store.settle_records(done.clone(), dead.clone(), now).await {
+        tracing::error!(target = %lane.name, error = %error, "the store did not take a result; trying again");
+        tries += 1;
+        if tries > 10 {
+            return;
+        }
+        tokio::time::sleep(backoff(tries)).await;
+    }
+}
+
+fn learn(lane: &Lane, progress: &mut Progress, verdicts: &[Verdict], worst: Option<&Verdict>, now: i64) {
+    let full = lane.connector.limits().max_items;
+    if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Delivered { .. })) {
+        progress.successes += 1;
+        progress.circuit.succeeded();
+        if worst.is_none() {
+            progress.failures = 0;
+            progress.items = (progress.items * 2).min(full).max(1);
+        }
+    }
+    if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Delivered { slow_down: true, .. })) {
+        progress.closed_until = Instant::now() + Duration::from_secs(2);
+    }
+    for verdict in verdicts {
+        if let Verdict::Delivered { warning: Some(warning), .. } = verdict
+            && lane.state.is_news(warning)
+        {
+            tracing::warn!(target = %lane.name, warning, "delivered with a warning");
+        }
+    }
+    let wait = match worst {
+        None | Some(Verdict::Delivered { .. } | Verdict::PermanentItem { .. }) => return,
+        Some(Verdict::PermanentTarget { detail }) => {
+            if let Some(pause) = progress.circuit.failed() {
+                lane.break_open(detail, pause, now);
+            }
+            backoff(0)
+        }
+        Some(Verdict::Throttled { after, scope }) => {
+            lane.quota.pause(scope, *after);
+            if *scope == Scope::target() { *after } else { Duration::from_millis(100) }
+        }
+        Some(Verdict::Transient { after: Some(after), .. }) => *after,
+        Some(Verdict::Transient { .. } | Verdict::Ambiguous { .. }) => {
+            progress.failures += 1;
+            if progress.failures > 2 {
+                progress.items = (progress.items / 2).max(1);
+            }
+            backoff(progress.failures - 1)
+        }
+    };
+    progress.closed_until = progress.closed_until.max(Instant::now() + wait);
+}
+
+fn letter(lane: &Lane, queued: &QueuedRow, verdict: &Verdict) -> DeadLetter {
+    let head = decode_record(&queued.row.payload, 0, 0);
+    let event_id = head.as_ref().ok().map(|delivery| delivery.event_id.clone());
+    DeadLetter {
+        kind: "record",
+        target: Some(lane.name.to_string()),
+        source: None,
+        reason: format!("{}: {}", verdict.class(), describe(verdict)),
+        check_id: None,
+        event_id,
+        body: queued.row.payload.to_vec(),
+        meta: serde_json::json!({ "sent_at": queued.row.sent_at, "attempts": queued.attempts }),
+    }
+}

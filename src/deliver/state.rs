@@ -1,0 +1,176 @@
+//! What a lane is doing, as others see it; and when a broken target is tried again. Pure but for the counters.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use serde::Serialize;
+
+/// Shared between a lane, the engine and the reports.
+#[derive(Debug, Default)]
+pub struct LaneState {
+    /// Rows not yet settled, in the store or on their way.
+    pub waiting: AtomicUsize,
+    /// Bytes of those rows, for append-only targets.
+    pub bytes: AtomicU64,
+    pub in_flight: AtomicUsize,
+    /// When the oldest row came, milliseconds since the epoch; 0 when there is none.
+    pub oldest: AtomicI64,
+    /// Paused by an operator.
+    pub paused: AtomicBool,
+    /// The service is stopping: send what is there without waiting for full batches.
+    pub draining: AtomicBool,
+    broken: Mutex<Option<Broken>>,
+    last_warning: Mutex<String>,
+}
+
+/// Why a lane is paused on its target.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Broken {
+    pub reason: String,
+    /// Milliseconds since the epoch.
+    pub since: i64,
+    pub probe_at: i64,
+}
+
+impl LaneState {
+    pub fn broken(&self) -> Option<Broken> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn set_broken(&self, broken: Option<Broken>) {
+        *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = broken;
+    }
+
+    /// True the first time a text comes, so that the same failure over and over is logged once.
+    pub fn is_news(&self, text: &str) -> bool {
+        let mut last = self.last_warning.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = *last != text;
+        text.clone_into(&mut last);
+        news
+    }
+
+    /// The word of `targets list`.
+    pub fn word(&self) -> &'static str {
+        if self.paused.load(Ordering::Relaxed) {
+            "paused"
+        } else if self.broken().is_some() {
+            "broken"
+        } else {
+            "open"
+        }
+    }
+
+    /// Nothing waits, or nothing can go: paused lanes don't hold up an end.
+    pub fn is_idle(&self) -> bool {
+        let waiting = self.waiting.load(Ordering::SeqCst) == 0 && self.in_flight.load(Ordering::SeqCst) == 0;
+        waiting || (self.word() != "open" && self.in_flight.load(Ordering::SeqCst) == 0)
+    }
+}
+
+/// When a paused lane probes its target: 30 s at first, twice as long after each failure, 15 min at most.
+#[derive(Clone, Debug)]
+pub struct Circuit {
+    first: Duration,
+    interval: Duration,
+    /// Permanent errors in a row.
+    errors: u32,
+    pause_after: u32,
+}
+
+const LONGEST: Duration = Duration::from_secs(15 * 60);
+
+impl Circuit {
+    pub fn new(pause_after: u32, first: Duration) -> Self {
+        Self { first, interval: first, errors: 0, pause_after: pause_after.max(1) }
+    }
+
+    /// The target took something: all is well.
+    pub fn succeeded(&mut self) {
+        self.errors = 0;
+        self.interval = self.first;
+    }
+
+    /// A permanent error of the target; how long to pause, once there were enough of them.
+    pub fn failed(&mut self) -> Option<Duration> {
+        self.errors += 1;
+        (self.errors >= self.pause_after).then(|| self.next_interval())
+    }
+
+    /// A probe failed too.
+    pub fn next_interval(&mut self) -> Duration {
+        let interval = self.interval;
+        self.interval = (self.interval * 2).min(LONGEST);
+        interval
+    }
+}
+
+/// How long a row was open to delivery: the pauses of its lane don't age it.
+#[derive(Clone, Debug, Default)]
+pub struct Pauses {
+    ended: Vec<(i64, i64)>,
+    since: Option<i64>,
+}
+
+impl Pauses {
+    pub fn begin(&mut self, now: i64) {
+        self.since.get_or_insert(now);
+    }
+
+    pub fn end(&mut self, now: i64) {
+        if let Some(since) = self.since.take() {
+            self.ended.push((since, now));
+            // A lane that flaps for weeks: the oldest pauses matter to no row that is still there.
+            if self.ended.len() > 1000 {
+                self.ended.remove(0);
+            }
+        }
+    }
+
+    /// Milliseconds for which a row that came at `at` could have gone out.
+    pub fn open_age(&self, at: i64, now: i64) -> i64 {
+        let closed: i64 = self
+            .ended
+            .iter()
+            .copied()
+            .chain(self.since.map(|since| (since, now)))
+            .map(|(from, to)| (to.min(now) - from.max(at)).max(0))
+            .sum();
+        (now - at - closed).max(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_circuit_opens_after_enough_errors_and_waits_longer_each_time() {
+        let mut circuit = Circuit::new(2, Duration::from_secs(30));
+        assert_eq!(circuit.failed(), None);
+        assert_eq!(circuit.failed(), Some(Duration::from_secs(30)));
+        assert_eq!(circuit.failed(), Some(Duration::from_secs(60)));
+        circuit.succeeded();
+        assert_eq!(circuit.failed(), None);
+        assert_eq!(circuit.failed(), Some(Duration::from_secs(30)));
+        for _ in 0..10 {
+            circuit.failed();
+        }
+        assert_eq!(circuit.failed(), Some(LONGEST));
+    }
+
+    #[test]
+    fn time_in_which_the_lane_was_paused_does_not_age_a_row() {
+        let mut pauses = Pauses::default();
+        pauses.begin(100);
+        pauses.end(200);
+        pauses.begin(500);
+        assert_eq!(pauses.open_age(50, 600), 350);
+        assert_eq!(pauses.open_age(150, 600), 300);
+        assert_eq!(pauses.open_age(550, 600), 0);
+    }
+}

@@ -1,0 +1,423 @@
+//! The lane of a target that people read (JIRA, Slack): one row for each key, one try at a time for each.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use connectors::{Content, Delivery, Found, Scope, UnknownPolicy, Verdict, Wanted, fingerprint};
+use tokio::{sync::mpsc, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Backlog, Item, Lane,
+    lane::observe,
+    next_step::{Attempt, Next, describe, next_step},
+    state::{Broken, Circuit, Pauses},
+};
+use crate::{
+    clock::{millis, now_ms},
+    store::{Enqueued, Left, Loaded, Settlement, StoreError},
+};
+
+/// What an attempt at a row came to.
+struct Attempted {
+    item: Item,
+    left: Result<Left, StoreError>,
+    verdict: Option<Verdict>,
+    /// When the message was sent to its queue, for the latency.
+    sent_at: i64,
+}
+
+struct Progress {
+    backlog: Backlog,
+    /// Rows in the backlog.
+    queued: HashSet<i64>,
+    flying: HashSet<i64>,
+    newest: i64,
+    circuit: Circuit,
+    /// Until the lane may take up rows again, milliseconds since the epoch.
+    closed_until: i64,
+    blocked: HashMap<Scope, i64>,
+    successes: u64,
+    /// How many deliveries had succeeded when a row failed first.
+    failed_at: HashMap<i64, u64>,
+}
+
+/// Runs the lane until `stop`.
+pub(super) async fn run(lane: Arc<Lane>, mut arrivals: mpsc::UnboundedReceiver<Enqueued>, stop: CancellationToken) {
+    let mut progress = Progress {
+        backlog: Backlog::default(),
+        queued: HashSet::new(),
+        flying: HashSet::new(),
+        newest: 0,
+        circuit: Circuit::new(lane.settings.pause_after, lane.settings.probe_interval),
+        closed_until: 0,
+        blocked: HashMap::new(),
+        successes: 0,
+        failed_at: HashMap::new(),
+    };
+    lane.take_up(&mut progress);
+    let mut attempts: JoinSet<Attempted> = JoinSet::new();
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        let now = now_ms();
+        lane.start_attempts(&mut progress, &mut attempts, now).await;
+        lane.publish(&progress);
+        let wake = progress.next_wake(now);
+        tokio::select! {
+            () = stop.cancelled() => break,
+            arrived = arrivals.recv() => match arrived {
+                Some(row) => {
+                    progress.add(&lane, row);
+                    while let Ok(row) = arrivals.try_recv() {
+                        progress.add(&lane, row);
+                    }
+                }
+                None => break,
+            },
+            Some(done) = attempts.join_next() => lane.finished(&mut progress, done),
+            () = tokio::time::sleep(wake) => {}
+            // Rows that a command put back.
+            _ = tick.tick() => lane.take_up(&mut progress),
+        }
+    }
+    // What is in flight is waited for: its answer saves a look-up after the next start.
+    while let Ok(Some(done)) = tokio::time::timeout(Duration::from_secs(10), attempts.join_next()).await {
+        lane.finished(&mut progress, done);
+    }
+    lane.publish(&progress);
+}
+
+impl Progress {
+    fn add(&mut self, lane: &Lane, row: Enqueued) {
+        self.newest = self.newest.max(row.id);
+        // A row in flight comes back by itself: its revision has changed.
+        if self.flying.contains(&row.id) || !self.queued.insert(row.id) {
+            return;
+        }
+        let options = connectors::SendOptions { channel: row.channel, ..Default::default() };
+        let item = Item {
+            id: row.id,
+            priority: row.priority,
+            account: row.account,
+            scope: lane.connector.queue_scope(&options),
+            since: row.at,
+            due_at: row.due_at,
+        };
+        self.backlog.push(item, now_ms());
+    }
+
+    fn again(&mut self, item: Item) {
+        if self.queued.insert(item.id) {
+            self.backlog.push(item, now_ms());
+        }
+    }
+
+    fn next_wake(&self, now: i64) -> Duration {
+        let mut at = self.backlog.next_due().unwrap_or(i64::MAX);
+        if self.backlog.len() > 0 {
+            at = at.min(self.blocked.values().copied().filter(|&until| until > now).min().unwrap_or(i64::MAX));
+            if self.closed_until > now {
+                at = self.closed_until;
+            }
+        }
+        Duration::from_millis((at - now).clamp(1, 1_000).unsigned_abs())
+    }
+}
+
+impl Lane {
+    /// Rows of the store that the lane does not know yet.
+    fn take_up(&self, progress: &mut Progress) {
+        match self.store.waiting_since(self.id, progress.newest) {
+            Ok(rows) => rows.into_iter().for_each(|row| progress.add(self, row.enqueued)),
+            Err(error) => tracing::error!(target = %self.name, error = %error, "the lane can't read its rows"),
+        }
+    }
+
+    fn publish(&self, progress: &Progress) {
+        self.state.waiting.store(progress.queued.len(), Ordering::SeqCst);
+        self.state.in_flight.store(progress.flying.len(), Ordering::SeqCst);
+    }
+
+    async fn start_attempts(
+        self: &Arc<Self>,
+        progress: &mut Progress,
+        attempts: &mut JoinSet<Attempted>,
+        now: i64,
+    ) {
+        if self.state.paused.load(Ordering::Relaxed) {
+            self.pauses(|pauses| pauses.begin(now));
+            return;
+        }
+        if let Some(broken) = self.state.broken() {
+            self.pauses(|pauses| pauses.begin(now));
+            if broken.probe_at > now || !attempts.is_empty() {
+                return;
+            }
+            if !self.probe(&mut progress.circuit, broken).await {
+                return;
+            }
+        }
+        if progress.closed_until > now {
+            return;
+        }
+        if let Some(pause) = self.quota.paused_for(&Scope::target()) {
+            progress.closed_until = now + millis(pause).max(1);
+            return;
+        }
+        self.pauses(|pauses| pauses.end(now));
+        progress.blocked.retain(|_, until| *until > now);
+        while progress.flying.len() < self.settings.concurrency {
+            let Some(item) = progress.backlog.pop(now, |scope| progress.blocked.contains_key(scope)) else { break };
+            if !progress.queued.remove(&item.id) {
+                continue;
+            }
+            progress.flying.insert(item.id);
+            let lane = Arc::clone(self);
+            let others_succeed =
+                progress.failed_at.get(&item.id).is_some_and(|&successes| progress.successes > successes);
+            attempts.spawn(async move { lane.attempt(item, others_succeed).await });
+        }
+    }
+
+    async fn attempt(&self, item: Item, others_succeed: bool) -> Attempted {
+        let row = match self.store.load(item.id) {
+            Ok(Some(row)) => Arc::new(row),
+            Ok(None) => return Attempted { item, left: Ok(Left::Gone), verdict: None, sent_at: 0 },
+            Err(error) => return Attempted { item, left: Err(error), verdict: None, sent_at: 0 },
+        };
+        let sent_at = row.sent_at;
+        let (settlement, verdict) = self.settle_row(&row, others_succeed).await;
+        let left = match settlement {
+            Ok(settlement) => {
+                self.store.settle(row, self.id, Arc::clone(&self.name), settlement, now_ms()).await
+            }
+            Err(error) => Err(error),
+        };
+        Attempted { item, left, verdict, sent_at }
+    }
+
+    async fn settle_row(&self, row: &Loaded, others_succeed: bool) -> (Result<Settlement, StoreError>, Option<Verdict>) {
+        let creates = row.ledger.is_none();
+        let doubtful = creates && row.state != "waiting";
+        let policy = self.connector.when_unknown();
+        if doubtful && policy != UnknownPolicy::Resend {
+            return self.reconcile(row, policy).await;
+        }
+        if creates && row.wanted == Wanted::Resolved {
+            return (Ok(Settlement::Nothing { detail: "it passed before anything was sent" }), None);
+        }
+        // On disk before a call that can't be repeated: after a crash the row is looked up, not sent again.
+        if creates
+            && policy != UnknownPolicy::Resend
+            && let Err(error) = self.store.mark_sending(row.id, now_ms()).await
+        {
+            return (Err(error), None);
+        }
+        let delivery = self.delivery(row);
+        let verdict = self
+            .connector
+            .deliver(std::slice::from_ref(&delivery), &*self.quota)
+            .await
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| Verdict::Ambiguous { detail: "the connector gave no verdict".to_owned() });
+        let attempt = Attempt {
+            attempts: row.attempts,
+            limit: self.settings.attempts,
+            others_succeed,
+            creates,
+            policy,
+            priority: row.priority,
+            open_age_ms: self.open_age(row.at, now_ms()),
+            max_age_ms: millis(self.settings.max_age),
+        };
+        (Ok(self.settlement(row, &delivery, next_step(attempt, &verdict), &verdict)), Some(verdict))
+    }
+
+    fn settlement(&self, row: &Loaded, delivery: &Delivery, next: Next, verdict: &Verdict) -> Settlement {
+        match next {
+            Next::Done { ledger } => {
+                let name = ledger.as_ref().or(row.ledger.as_ref()).map(|ledger| ledger.receipt.name.clone());
+                let detail = [name.unwrap_or_default(), describe(verdict)].join(" ").trim().to_owned();
+                Settlement::Done { ledger, fingerprint: delivery.fingerprint.clone(), detail }
+            }
+            Next::Retry { after, attempts, unknown } => Settlement::Retry {
+                unknown,
+                due_at: now_ms() + millis(after),
+                attempts,
+                class: verdict.class(),
+                detail: describe(verdict),
+            },
+            Next::Dead { class, detail } => Settlement::Dead { class, detail },
+        }
+    }
+
+    /// Whether an earlier attempt got through is not known: looks before it is sent again.
+    async fn reconcile(
+        &self,
+        row: &Loaded,
+        policy: UnknownPolicy,
+    ) -> (Result<Settlement, StoreError>, Option<Verdict>) {
+        let delivery = self.delivery(row);
+        let found = match policy {
+            UnknownPolicy::Search => self.connector.find(&delivery, &*self.quota).await,
+            _ => Found::Unsearchable { detail: "this target can't be searched".to_owned() },
+        };
+        let now = now_ms();
+        let since = row.sending_since.unwrap_or(row.at);
+        let wait = millis(self.settings.reconcile_wait);
+        let settlement = match found {
+            Found::Yes(ledger) => Settlement::Adopted { ledger, fingerprint: delivery.fingerprint },
+            Found::No if now - since >= wait => Settlement::NotThere { attempts: row.attempts },
+            Found::No => Settlement::Retry {
+                unknown: true,
+                due_at: now + (wait / 8).clamp(100, 15_000).min(since + wait - now).max(1),
+                attempts: row.attempts,
+                class: "throttled",
+                detail: "the result of an earlier attempt is being looked up".to_owned(),
+            },
+            Found::Unsearchable { .. } if row.priority >= 70 => Settlement::NotThere { attempts: row.attempts },
+            Found::Unsearchable { .. } => {
+                let detail = "the result of an earlier attempt is unknown and can't be looked up; not sent again";
+                Settlement::Nothing { detail }
+            }
+            Found::Failed(verdict) => {
+                let after = match &verdict {
+                    Verdict::Throttled { after, .. } => *after,
+                    _ => super::next_step::backoff(row.attempts),
+                };
+                let settlement = Settlement::Retry {
+                    unknown: true,
+                    due_at: now + millis(after),
+                    attempts: row.attempts,
+                    class: verdict.class(),
+                    detail: describe(&verdict),
+                };
+                return (Ok(settlement), Some(verdict));
+            }
+        };
+        (Ok(settlement), None)
+    }
+
+    fn delivery(&self, row: &Loaded) -> Delivery {
+        let mut notice = row.payload.notice.clone();
+        notice.members.clone_from(&row.members);
+        notice.member_count = row.member_count;
+        Delivery {
+            fingerprint: fingerprint(&row.key),
+            key: row.key.clone(),
+            event_id: row.event_id.clone(),
+            wanted: row.wanted,
+            priority: row.priority,
+            options: row.payload.options.clone(),
+            content: Content::Notice(Box::new(notice)),
+            ledger: row.ledger.clone(),
+            now_ms: now_ms(),
+            attempt: row.attempts,
+        }
+    }
+
+    fn finished(&self, progress: &mut Progress, done: Result<Attempted, tokio::task::JoinError>) {
+        let done = match done {
+            Ok(done) => done,
+            // The row stays `sending` in the store: it is looked up when the lane reads it again.
+            Err(error) => {
+                tracing::error!(target = %self.name, error = %error, "an attempt ended in a panic");
+                progress.newest = 0;
+                progress.flying.clear();
+                return;
+            }
+        };
+        let now = now_ms();
+        progress.flying.remove(&done.item.id);
+        if let Some(verdict) = &done.verdict {
+            observe(self, verdict, done.sent_at, 1);
+            self.learn(progress, &done.item, verdict, now);
+        }
+        match done.left {
+            Ok(Left::Gone) => {
+                progress.failed_at.remove(&done.item.id);
+            }
+            Ok(Left::Due { due_at, priority }) => progress.again(Item { due_at, priority, ..done.item }),
+            Err(error) => {
+                tracing::error!(target = %self.name, error = %error, "the store did not take a result; trying again");
+                progress.again(Item { due_at: now + 1_000, ..done.item });
+            }
+        }
+    }
+
+    fn learn(&self, progress: &mut Progress, item: &Item, verdict: &Verdict, now: i64) {
+        match verdict {
+            Verdict::Delivered { warning, slow_down, .. } => {
+                progress.successes += 1;
+                progress.circuit.succeeded();
+                if *slow_down {
+                    self.quota.pause(&Scope::target(), Duration::from_secs(2));
+                }
+                if let Some(warning) = warning {
+                    tracing::warn!(target = %self.name, warning, "delivered with a warning");
+                }
+            }
+            Verdict::Throttled { after, scope } => {
+                // The connector may have learned of it from the quota itself: pausing again changes nothing.
+                self.quota.pause(scope, *after);
+                if scope.0.is_empty() {
+                    progress.closed_until = progress.closed_until.max(now + millis(*after));
+                } else {
+                    progress.blocked.insert(scope.clone(), now + millis(*after));
+                }
+            }
+            Verdict::Transient { .. } | Verdict::Ambiguous { .. } => {
+                progress.failed_at.entry(item.id).or_insert(progress.successes);
+            }
+            Verdict::PermanentItem { .. } => progress.circuit.succeeded(),
+            Verdict::PermanentTarget { detail } => {
+                if let Some(pause) = progress.circuit.failed() {
+                    self.break_open(detail, pause, now);
+                }
+            }
+        }
+    }
+}
+
+/// A lane that is paused does not age its rows.
+impl Lane {
+    pub(super) fn pauses<T>(&self, work: impl FnOnce(&mut Pauses) -> T) -> T {
+        work(&mut self.pauses.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    pub(super) fn open_age(&self, at: i64, now: i64) -> i64 {
+        self.pauses(|pauses| pauses.open_age(at, now))
+    }
+
+    pub(super) fn break_open(&self, reason: &str, pause: Duration, now: i64) {
+        let since = self.state.broken().map_or(now, |broken| broken.since);
+        let broken = Broken { reason: reason.to_owned(), since, probe_at: now + millis(pause) };
+        self.state.set_broken(Some(broken));
+        self.pauses(|pauses| pauses.begin(now));
+        if self.state.is_news(reason) {
+            tracing::error!(target = %self.name, reason, probe_in_s = pause.as_secs(),
+                "the target refuses everything: its lane is paused, its rows are kept");
+        }
+    }
+
+    /// Asks the target whether it is well again; `true` when rows may go.
+    pub(super) async fn probe(&self, circuit: &mut Circuit, broken: Broken) -> bool {
+        let health = self.connector.probe(&*self.quota).await;
+        let reason = match health {
+            connectors::Health::Ok { detail } => {
+                tracing::info!(target = %self.name, detail, "the target answers again: its lane goes on");
+                self.state.set_broken(None);
+                return true;
+            }
+            connectors::Health::Misconfigured { detail } | connectors::Health::Unreachable { detail } => detail,
+        };
+        let pause = circuit.next_interval();
+        let probe_at = now_ms() + millis(pause);
+        self.state.set_broken(Some(Broken { probe_at, reason, ..broken }));
+        false
+    }
+}
