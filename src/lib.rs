@@ -8,5 +8,6 @@ pub mod deliver;
 pub mod finding;
 pub mod notice;
 pub mod route;
+pub mod settings;
 pub mod store;
 pub mod track;

@@ -1,0 +1,61 @@
+//! `${NAME}`, `${NAME:-default}` and `${file:/run/secrets/x}` in scalars.
+
+/// The text with every reference replaced; the problem where one can't be.
+pub fn expand(text: &str) -> Result<String, String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        out.push_str(&rest[..start]);
+        let after = &rest[start + 2..];
+        let Some(end) = after.find('}') else {
+            return Err(format!("`{text}` opens ${{ and does not close it"));
+        };
+        out.push_str(&resolve(&after[..end])?);
+        rest = &after[end + 1..];
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+fn resolve(reference: &str) -> Result<String, String> {
+    if let Some(path) = reference.strip_prefix("file:") {
+        let text = std::fs::read_to_string(path).map_err(|error| format!("read secret file {path}: {error}"))?;
+        // A mounted secret that ends in a line break is the commonest broken token.
+        return Ok(text.trim_end().to_owned());
+    }
+    if reference.starts_with("aws-secret:") {
+        return Err("${aws-secret:…} is not built yet; use ${NAME} or ${file:…}".to_owned());
+    }
+    let (name, default) = match reference.split_once(":-") {
+        Some((name, default)) => (name, Some(default)),
+        None => (reference, None),
+    };
+    match (std::env::var(name), default) {
+        (Ok(value), _) if !value.is_empty() => Ok(value),
+        (_, Some(default)) => Ok(default.to_owned()),
+        (Ok(value), None) => Ok(value),
+        (Err(_), None) => {
+            Err(format!("environment variable {name} is not set; set it, or write ${{{name}:-default}}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_stand_in_and_missing_names_are_named() {
+        assert_eq!(expand("a ${NO_SUCH_NAME_HERE:-b} c").as_deref(), Ok("a b c"));
+        assert!(expand("${NO_SUCH_NAME_HERE}").expect_err("missing").contains("NO_SUCH_NAME_HERE"));
+        assert!(expand("${OPEN").is_err());
+        assert_eq!(expand("plain $5").as_deref(), Ok("plain $5"));
+    }
+
+    #[test]
+    fn a_secret_file_loses_its_last_line_break() {
+        let file = tempfile::NamedTempFile::new().expect("file");
+        std::fs::write(file.path(), "token\n").expect("write");
+        assert_eq!(expand(&format!("${{file:{}}}", file.path().display())).as_deref(), Ok("token"));
+    }
+}

@@ -1,0 +1,170 @@
+//! YAML with the place of every value, so that an error can point to it; `${…}` is expanded after parsing.
+
+use std::{collections::HashMap, fmt, path::Path};
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+use serde_saphyr::Spanned;
+
+/// Line and column, from 1.
+pub type Place = (u64, u64);
+
+/// A document and where its values stand, by path (`targets.soc.url`).
+#[derive(Debug, Default)]
+pub struct Document {
+    pub value: Value,
+    places: HashMap<String, Place>,
+}
+
+impl Document {
+    /// The nearest place known for a path: an unknown key's own, else that of the map around it.
+    pub fn place(&self, path: &str) -> Option<Place> {
+        let mut path = path;
+        loop {
+            if let Some(place) = self.places.get(path) {
+                return Some(*place);
+            }
+            path = path.rsplit_once('.')?.0;
+        }
+    }
+}
+
+/// An error with the place it is about.
+#[derive(Debug, thiserror::Error)]
+pub struct Located {
+    pub file: String,
+    pub place: Option<Place>,
+    pub problem: String,
+}
+
+impl fmt::Display for Located {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.place {
+            Some((line, column)) => write!(f, "{}:{line}:{column}: {}", self.file, self.problem),
+            None => write!(f, "{}: {}", self.file, self.problem),
+        }
+    }
+}
+
+struct Node(Shape);
+
+enum Shape {
+    Scalar(Value),
+    List(Vec<Spanned<Node>>),
+    Map(Vec<(Spanned<String>, Spanned<Node>)>),
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NodeVisitor).map(Node)
+    }
+}
+
+struct NodeVisitor;
+
+impl<'de> Visitor<'de> for NodeVisitor {
+    type Value = Shape;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a YAML value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Shape, E> {
+        Ok(Shape::Scalar(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Shape, E> {
+        Ok(Shape::Scalar(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Shape, E> {
+        Ok(Shape::Scalar(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Shape, E> {
+        Ok(Shape::Scalar(value.into()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Shape, E> {
+        Ok(Shape::Scalar(value.into()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Shape, E> {
+        Ok(Shape::Scalar(Value::Null))
+    }
+
+    fn visit_none<E>(self) -> Result<Shape, E> {
+        Ok(Shape::Scalar(Value::Null))
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Shape, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Shape, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            list.push(item);
+        }
+        Ok(Shape::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Shape, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Shape::Map(entries))
+    }
+}
+
+/// Reads a document; `expand` gives the text of each scalar that holds `${`.
+pub fn read(path: &Path, text: &str, expand: &dyn Fn(&str) -> Result<String, String>) -> Result<Document, Located> {
+    let file = path.display().to_string();
+    let root: Spanned<Node> = serde_saphyr::from_str(text).map_err(|error| {
+        let place = error.location().map(|at| (at.line(), at.column()));
+        let text = error.to_string();
+        // The library adds a picture of the place below the first line.
+        let problem = text.lines().next().unwrap_or("not YAML").to_owned();
+        Located { file: file.clone(), place, problem }
+    })?;
+    let mut document = Document::default();
+    let value = convert(root, String::new(), &mut document, expand)
+        .map_err(|(place, problem)| Located { file, place: Some(place), problem })?;
+    document.value = value;
+    Ok(document)
+}
+
+fn convert(
+    node: Spanned<Node>,
+    path: String,
+    document: &mut Document,
+    expand: &dyn Fn(&str) -> Result<String, String>,
+) -> Result<Value, (Place, String)> {
+    let place = (node.referenced.line(), node.referenced.column());
+    document.places.entry(path.clone()).or_insert(place);
+    let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    Ok(match node.value.0 {
+        Shape::Scalar(Value::String(text)) if text.contains("${") => {
+            Value::String(expand(&text).map_err(|problem| (place, problem))?)
+        }
+        Shape::Scalar(value) => value,
+        Shape::List(list) => {
+            let mut values = Vec::with_capacity(list.len());
+            for (number, item) in list.into_iter().enumerate() {
+                values.push(convert(item, below(&number.to_string()), document, expand)?);
+            }
+            Value::Array(values)
+        }
+        Shape::Map(entries) => {
+            let mut map = serde_json::Map::new();
+            for (key, item) in entries {
+                let path = below(&key.value);
+                document.places.insert(path.clone(), (key.referenced.line(), key.referenced.column()));
+                let value = convert(item, path, document, expand)?;
+                map.insert(key.value, value);
+            }
+            Value::Object(map)
+        }
+    })
+}
