@@ -4,11 +4,20 @@
 //! scripts or the outbox; `deliver` in the router decides what a [`Verdict`] leads to. The compiler
 //! enforces the direction: this crate imports nothing of the router.
 
+pub mod config;
+pub mod console;
 mod delivery;
+pub mod file;
+pub mod http;
+
 mod notice;
+
+pub mod splunk;
 
 pub use delivery::{
     Connector, Content, Delivery, Found, Health, Ledger, LedgerState, Limits, Quota, QuotaClosed, Rate, Receipt,
     Record, Scope, SendOptions, UnknownPolicy, Verdict, Wanted, fingerprint,
 };
+pub use config::{ConfigError, ContentKind, KINDS, connect, content_kind, keys};
+pub use http::{Answer, Http, HttpOptions};
 pub use notice::{Member, Notice};

@@ -1,6 +1,20 @@
 //! Unwraps whatever came (raw, SNS envelope, nested, EventBridge, Lambda records, arrays, JSON:API) into findings.
+//!
+//! Nothing is dropped silently: each part of a message ends as a finding, a counted test message or a rejection.
+
+mod check;
+mod json_api;
+mod value;
+
+use serde_json::value::RawValue;
+use value::{Members, text_of};
 
 use crate::finding::{Finding, RawMessage};
+
+/// Wrapping inside wrapping is followed so deep; cross-account fan-in has two or three levels.
+const MAX_WRAPS: usize = 6;
+/// Of a rejected part, so much is kept.
+const MAX_KEPT: usize = 1 << 20;
 
 /// What one message holds.
 #[derive(Debug, Default)]
@@ -25,9 +39,139 @@ pub struct Rejected {
 pub enum DecodeError {
     #[error("the body is empty")]
     Empty,
+    #[error("the body is not UTF-8 (byte {at})")]
+    NotUtf8 { at: usize },
+    #[error("not JSON: {0}")]
+    NotJson(String),
+    #[error("a JSON {0} is no check")]
+    NotAnObject(&'static str),
+    #[error("no check: {0} missing or empty")]
+    Missing(&'static str),
+    #[error("wrapped more than {MAX_WRAPS} times")]
+    TooDeep,
+    #[error("SNS {0}: confirm it where the subscription is managed, a queue needs no confirmation")]
+    Confirmation(String),
+    #[error("the payload is in S3 (extended client): pointers are not followed")]
+    S3Pointer,
 }
 
 /// Decodes one message. Never panics, loses no field and no part.
-pub fn decode(_message: &RawMessage) -> Decoded {
-    Decoded::default()
+pub fn decode(message: &RawMessage) -> Decoded {
+    let mut decoded = Decoded::default();
+    let body = message.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&message.body);
+    match std::str::from_utf8(body) {
+        Ok(text) => unwrap_text(text, message.received_at, 0, &mut decoded),
+        Err(error) => {
+            let text = String::from_utf8_lossy(body);
+            decoded.reject(DecodeError::NotUtf8 { at: error.valid_up_to() }, &text);
+        }
+    }
+    decoded
 }
+
+impl Decoded {
+    fn reject(&mut self, reason: DecodeError, body: &str) {
+        let mut end = body.len().min(MAX_KEPT);
+        while !body.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.rejected.push(Rejected { reason, body: body[..end].to_owned() });
+    }
+}
+
+fn unwrap_text(text: &str, received_at: i64, depth: usize, decoded: &mut Decoded) {
+    let text = text.trim();
+    if depth > MAX_WRAPS {
+        return decoded.reject(DecodeError::TooDeep, text);
+    }
+    match text.as_bytes().first() {
+        None => decoded.reject(DecodeError::Empty, text),
+        Some(b'{') => match serde_json::from_str::<Members<'_>>(text) {
+            Ok(members) => unwrap_object(text, &members, received_at, depth, decoded),
+            Err(error) => decoded.reject(DecodeError::NotJson(error.to_string()), text),
+        },
+        Some(b'[') => match serde_json::from_str::<Vec<&RawValue>>(text) {
+            Ok(items) if items.first().is_some_and(|item| item.get().contains("PayloadS3Pointer")) => {
+                decoded.reject(DecodeError::S3Pointer, text);
+            }
+            Ok(items) if items.is_empty() => decoded.reject(DecodeError::NotAnObject("empty array"), text),
+            Ok(items) => {
+                for item in items {
+                    unwrap_text(item.get(), received_at, depth + 1, decoded);
+                }
+            }
+            Err(error) => decoded.reject(DecodeError::NotJson(error.to_string()), text),
+        },
+        Some(b'"') => match serde_json::from_str::<String>(text) {
+            Ok(inner) => unwrap_text(&inner, received_at, depth + 1, decoded),
+            Err(error) => decoded.reject(DecodeError::NotJson(error.to_string()), text),
+        },
+        // What Conformity sends when a channel is saved or tried.
+        Some(_) if text.get(..17).is_some_and(|start| start.eq_ignore_ascii_case("test message from")) => {
+            decoded.tests += 1;
+        }
+        Some(_) => match serde_json::from_str::<&RawValue>(text) {
+            Ok(_) => decoded.reject(DecodeError::NotAnObject("scalar"), text),
+            Err(error) => decoded.reject(DecodeError::NotJson(error.to_string()), text),
+        },
+    }
+}
+
+fn unwrap_object(text: &str, members: &Members<'_>, received_at: i64, depth: usize, decoded: &mut Decoded) {
+    // SNS: `Message` is text that holds the next level.
+    if let (Some(inner), Some(_)) = (members.get("Message").and_then(text_of), members.get("TopicArn")) {
+        let kind = members.get("Type").and_then(text_of).unwrap_or_default();
+        if kind.ends_with("Confirmation") {
+            return decoded.reject(DecodeError::Confirmation(kind.into_owned()), text);
+        }
+        return unwrap_text(&inner, received_at, depth + 1, decoded);
+    }
+    if let Some(records) = members.get("Records") {
+        if let Ok(records) = serde_json::from_str::<Vec<Members<'_>>>(records.get()) {
+            for record in &records {
+                let inner = match record.get("Sns") {
+                    Some(sns) => serde_json::from_str::<Members<'_>>(sns.get())
+                        .ok()
+                        .and_then(|sns| sns.get("Message").and_then(text_of).map(std::borrow::Cow::into_owned)),
+                    None => record.get("body").and_then(text_of).map(std::borrow::Cow::into_owned),
+                };
+                match inner {
+                    Some(inner) => unwrap_text(&inner, received_at, depth + 1, decoded),
+                    None => decoded.reject(DecodeError::Missing("the record's Sns.Message or body"), text),
+                }
+            }
+            return;
+        }
+    }
+    if let (Some(detail), Some(_)) = (members.get("detail"), members.get("detail-type")) {
+        return unwrap_text(detail.get(), received_at, depth + 1, decoded);
+    }
+    if members.get("ruleId").is_none() {
+        if let Some(data) = members.get("data").filter(|data| data.get().starts_with(['{', '['])) {
+            return unwrap_text(data.get(), received_at, depth + 1, decoded);
+        }
+        if members.get("attributes").is_some() {
+            return match json_api::normalise(members) {
+                Some(flat) => flat_check(&flat, received_at, decoded),
+                None => decoded.reject(DecodeError::Missing("attributes"), text),
+            };
+        }
+    }
+    match check::finding(text, members, received_at) {
+        Ok(finding) => decoded.findings.push(finding),
+        Err(reason) => decoded.reject(reason, text),
+    }
+}
+
+fn flat_check(text: &str, received_at: i64, decoded: &mut Decoded) {
+    match serde_json::from_str::<Members<'_>>(text) {
+        Ok(members) => match check::finding(text, &members, received_at) {
+            Ok(finding) => decoded.findings.push(finding),
+            Err(reason) => decoded.reject(reason, text),
+        },
+        Err(error) => decoded.reject(DecodeError::NotJson(error.to_string()), text),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,176 @@
 //! Runs the users' rhai scripts over a finding and its history. Pure: same input, same decision.
 
 mod action;
+mod cases;
+mod engine;
+mod evaluate;
+mod live;
+mod tables;
+mod view;
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 pub use action::{Action, Decision, ScriptFailure, Send, Skip};
+pub use cases::{CaseResult, run as run_cases};
+pub use live::LiveRoutes;
+use rhai::{AST, Engine, Module, Scope};
+use sha2::{Digest, Sha256};
+use tables::Tables;
+
+/// What an evaluation may cost.
+#[derive(Clone, Debug)]
+pub struct RouteLimits {
+    /// The guard that counts: scripts need some hundreds.
+    pub max_operations: u64,
+    pub max_call_depth: usize,
+    pub max_string: usize,
+    pub max_array: usize,
+    pub max_map: usize,
+    /// Read each 64 operations.
+    pub max_time: Duration,
+    /// Names that `send` takes; `None` takes any (for `routes test` without a router.yaml).
+    pub targets: Option<HashSet<String>>,
+}
+
+impl Default for RouteLimits {
+    fn default() -> Self {
+        Self {
+            max_operations: 100_000,
+            max_call_depth: 32,
+            max_string: 100_000,
+            max_array: 10_000,
+            max_map: 10_000,
+            max_time: Duration::from_millis(50),
+            targets: None,
+        }
+    }
+}
+
+/// A script, a table or a case file that can't be used.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{at}: {problem}")]
+pub struct RouteError {
+    /// `routes/platform_to_jira.rhai:12:5`.
+    pub at: String,
+    pub problem: String,
+}
+
+/// A compiled set of scripts with its tables.
+pub struct Routes {
+    engine: Engine,
+    scripts: Vec<Script>,
+    tables: Arc<Tables>,
+    version: String,
+    directory: PathBuf,
+}
+
+struct Script {
+    name: String,
+    ast: AST,
+    scores: bool,
+    routes: bool,
+}
+
+impl Routes {
+    /// Compiles every script of the directory, in name order. All problems are reported at once.
+    pub fn load(directory: &Path, limits: &RouteLimits) -> Result<Self, Vec<RouteError>> {
+        let files = read_files(directory).map_err(|problem| vec![problem])?;
+        let tables = Arc::new(Tables::load(directory).map_err(|problem| vec![problem])?);
+        let mut problems = Vec::new();
+        let mut engine = engine::build(limits, Arc::clone(&tables));
+        let mut scripts = Vec::new();
+        if let Some(text) = files.get("shared.rhai") {
+            let path = directory.join("shared.rhai");
+            let shared = compile(&engine, &path, text)
+                .and_then(|ast| {
+                    Module::eval_ast_as_new(Scope::new(), &ast, &engine)
+                        .map_err(|error| RouteError { at: path.display().to_string(), problem: error.to_string() })
+                });
+            match shared {
+                Ok(module) => drop(engine.register_global_module(module.into())),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        for (file, text) in files.iter().filter(|(file, _)| file.as_str() != "shared.rhai") {
+            match compile(&engine, &directory.join(file), text) {
+                Ok(ast) => {
+                    let has = |name: &str, params: usize| {
+                        ast.iter_functions().any(|f| f.name == name && f.params.len() == params)
+                    };
+                    let (scores, routes) = (has("score", 2), has("route", 1));
+                    if !scores && !routes {
+                        let problem = "it defines neither fn score(finding, score) nor fn route(finding)".to_owned();
+                        problems.push(RouteError { at: directory.join(file).display().to_string(), problem });
+                    }
+                    let name = file.trim_end_matches(".rhai").to_owned();
+                    scripts.push(Script { name, ast, scores, routes });
+                }
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if scripts.is_empty() && problems.is_empty() {
+            let problem = "no *.rhai script in this directory: nothing would be routed".to_owned();
+            problems.push(RouteError { at: directory.display().to_string(), problem });
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let mut hash = Sha256::new();
+        for (file, text) in &files {
+            hash.update(file.as_bytes());
+            hash.update([0]);
+            hash.update(text.as_bytes());
+        }
+        hash.update(tables.digest());
+        let version = hex::encode(&hash.finalize()[..6]);
+        Ok(Self { engine, scripts, tables, version, directory: directory.to_owned() })
+    }
+
+    /// Hash over all files, 12 hex digits.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Names of the scripts, in the order in which they run.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.scripts.iter().map(|script| script.name.as_str())
+    }
+}
+
+fn compile(engine: &Engine, path: &Path, text: &str) -> Result<AST, RouteError> {
+    engine.compile(text).map_err(|error| {
+        let position = error.1;
+        let at = match (position.line(), position.position()) {
+            (Some(line), Some(column)) => format!("{}:{line}:{column}", path.display()),
+            _ => path.display().to_string(),
+        };
+        RouteError { at, problem: error.0.to_string() }
+    })
+}
+
+fn read_files(directory: &Path) -> Result<BTreeMap<String, String>, RouteError> {
+    let problem = |at: &Path, error: std::io::Error| RouteError {
+        at: at.display().to_string(),
+        problem: format!("read it: {error}"),
+    };
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(directory).map_err(|error| problem(directory, error))? {
+        let path = entry.map_err(|error| problem(directory, error))?.path();
+        if path.extension().is_some_and(|extension| extension == "rhai")
+            && let Some(name) = path.file_name().and_then(|name| name.to_str())
+        {
+            let text = std::fs::read_to_string(&path).map_err(|error| problem(&path, error))?;
+            files.insert(name.to_owned(), text);
+        }
+    }
+    Ok(files)
+}

@@ -374,7 +374,7 @@ impl Reader<'_> {
         top: &'v serde_json::Map<String, Value>,
         key: &str,
         problems: &mut Vec<Located>,
-    ) -> impl Iterator<Item = (&'v String, &'v Value)> {
+    ) -> Vec<(&'v String, &'v Value)> {
         let map = match top.get(key) {
             Some(Value::Object(map)) if !map.is_empty() => Some(map),
             _ => {
@@ -382,7 +382,7 @@ impl Reader<'_> {
                 None
             }
         };
-        map.into_iter().flatten()
+        map.into_iter().flatten().collect()
     }
 
     fn source(&self, name: &str, value: &Value) -> Result<SourceSettings, Located> {

@@ -1,0 +1,168 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::finding::{Risk, Status};
+
+const CHECK: &str = r#"{"id":"ccc:e1234fad:S3-026:S3:global:example-public-bucket","organisationId":"102642678400","accountId":"e1234fad","accountName":"payments-prod","provider":"aws","cloudProviderId":"012345678901","ruleId":"S3-026","ruleTitle":"Enable S3 Block Public Access","service":"S3","region":"global","riskLevel":"MEDIUM","categories":["security"],"compliances":["AWAF"],"message":"Bucket is \"open\".","resource":"example-public-bucket","descriptorType":"s3-bucket","status":"FAILURE","lastStatusUpdateDate":1719906719224,"ccrn":"ccrn:aws:e1234fad:S3:ap-southeast-2:example-public-bucket","extradata":[{"name":"LocationConstraint","label":"x","type":"META","value":"ap-southeast-2"}],"tags":["Environment::prod","url::https://x.example::8443","bare"],"cost":0,"waste":"0","lastModifiedDate":"1720309659393","vendorField":{"a":[1,2]},"resolutionPageUrl":"https://kb.example/x#1"}"#;
+
+fn decode_text(text: &str) -> Decoded {
+    decode(&RawMessage { body: text.as_bytes().to_vec(), received_at: 5, ..RawMessage::default() })
+}
+
+fn one(text: &str) -> Finding {
+    let mut decoded = decode_text(text);
+    assert_eq!(decoded.rejected, [], "{text}");
+    assert_eq!(decoded.findings.len(), 1, "{text}");
+    decoded.findings.remove(0)
+}
+
+fn reason(text: &str) -> DecodeError {
+    let mut decoded = decode_text(text);
+    assert!(decoded.findings.is_empty(), "{text}");
+    decoded.rejected.remove(0).reason
+}
+
+#[test]
+fn every_known_field_is_read_and_the_text_is_kept() {
+    let finding = one(CHECK);
+    assert_eq!(&*finding.json, CHECK);
+    assert_eq!((finding.risk, finding.status), (Risk::Medium, Status::Failure));
+    assert_eq!(finding.cloud_account, "012345678901");
+    assert_eq!(finding.message, "Bucket is \"open\".");
+    assert_eq!(finding.tags[1], ("url".into(), "https://x.example::8443".into()));
+    assert_eq!(finding.tags[2], ("bare".into(), String::new()));
+    assert_eq!(finding.extra, [("LocationConstraint".into(), "ap-southeast-2".into())]);
+    assert_eq!(finding.version.time_ms, 1_720_309_659_393);
+    assert_eq!(finding.modified_at, Some(1_720_309_659_393));
+    assert_eq!(finding.event_id.len(), 64);
+}
+
+fn envelopes(check: &str) -> Vec<(&'static str, String)> {
+    let sns = |message: &str| json!({ "Type": "Notification", "TopicArn": "arn:aws:sns:x:1:t", "Message": message });
+    let parsed: Value = serde_json::from_str(check).expect("a check");
+    vec![
+        ("raw", check.to_owned()),
+        ("byte order mark", format!("\u{feff}{check}")),
+        ("sns", sns(check).to_string()),
+        ("sns in sns", sns(&sns(check).to_string()).to_string()),
+        ("array", format!("[{check}]")),
+        ("json string", json!(check).to_string()),
+        ("eventbridge", json!({ "version": "0", "detail-type": "x", "detail": parsed }).to_string()),
+        ("lambda sns", json!({ "Records": [{ "EventSource": "aws:sns", "Sns": { "Message": check } }] }).to_string()),
+        ("lambda sqs", json!({ "Records": [{ "messageId": "1", "body": sns(check).to_string() }] }).to_string()),
+        ("data", json!({ "data": [parsed] }).to_string()),
+    ]
+}
+
+#[test]
+fn q1_the_same_check_has_the_same_event_id_in_every_envelope() {
+    let expected = one(CHECK).event_id;
+    for (name, body) in envelopes(CHECK) {
+        assert_eq!(one(&body).event_id, expected, "{name}");
+    }
+}
+
+#[test]
+fn a_check_of_the_api_is_brought_to_the_shape_of_the_events() {
+    let body = json!({ "data": { "type": "checks", "id": "ccc:acc:S3-001:S3:us-west-2:b:c/d",
+        "attributes": { "region": "us-west-2", "status": "FAILURE", "risk-level": "VERY_HIGH", "rule-title": "T",
+            "last-modified-date": 7, "failure-discovery-date": 6, "resolution-page-url": "https://kb", "odd-key": 1 },
+        "relationships": { "rule": { "data": { "type": "rules", "id": "S3-001" } },
+            "account": { "data": { "type": "accounts", "id": "acc" } } } } });
+    let finding = one(&body.to_string());
+    assert_eq!((finding.rule_id.as_str(), finding.account_id.as_str()), ("S3-001", "acc"));
+    assert_eq!((finding.risk, finding.resource.as_str()), (Risk::VeryHigh, "b:c/d"));
+    let json: Value = serde_json::from_str(&finding.json).expect("JSON");
+    assert_eq!((&json["riskLevel"], &json["odd-key"]), (&json!("VERY_HIGH"), &json!(1)));
+    let flat = json!({ "id": "ccc:acc:S3-001:S3:us-west-2:b:c/d", "accountId": "acc", "ruleId": "S3-001",
+        "region": "us-west-2", "status": "FAILURE", "riskLevel": "VERY_HIGH", "ruleTitle": "T",
+        "lastModifiedDate": "7", "failureDiscoveryDate": 6, "resolutionPageURL": "https://kb", "odd-key": 1 });
+    assert_eq!(one(&flat.to_string()).event_id, finding.event_id);
+}
+
+#[test]
+fn what_is_missing_is_taken_from_id_and_ccrn() {
+    let finding = one(r#"{"id":"ccc:ryi6:RTM-008:RTM:us-east-1:","ruleId":"RTM-008","status":"FAILURE"}"#);
+    assert_eq!((finding.account_id.as_str(), finding.region.as_str(), finding.resource.as_str()), ("ryi6", "us-east-1", ""));
+    let finding = one(r#"{"ccrn":"ccrn:azure:acc:KeyVault:eastus:/subs/a:b","ruleId":"KV-1","status":"SUCCESS","tags":null}"#);
+    assert_eq!(finding.id, "ccc:acc:KV-1:KeyVault:eastus:/subs/a:b");
+    assert_eq!(finding.provider, "azure");
+}
+
+#[test]
+fn an_array_keeps_the_neighbours_of_a_bad_element() {
+    let decoded = decode_text(&format!("[{CHECK},{{\"ruleId\":\"x\"}},7,{CHECK}]"));
+    assert_eq!((decoded.findings.len(), decoded.rejected.len()), (2, 2));
+}
+
+#[test]
+fn the_test_message_is_counted_and_not_parked() {
+    for body in ["Test Message from Cloud Conformity", "  TEST MESSAGE FROM trend",
+        r#"{"Type":"Notification","TopicArn":"a","Message":"Test message from Conformity"}"#] {
+        let decoded = decode_text(body);
+        assert_eq!((decoded.tests, decoded.rejected.len()), (1, 0), "{body}");
+    }
+}
+
+#[test]
+fn everything_else_is_rejected_with_its_reason() {
+    assert_eq!(reason("  "), DecodeError::Empty);
+    assert_eq!(reason("[]"), DecodeError::NotAnObject("empty array"));
+    assert_eq!(reason("17"), DecodeError::NotAnObject("scalar"));
+    assert!(matches!(reason("{\"a\":"), DecodeError::NotJson(text) if text.contains("line 1")));
+    assert_eq!(reason("{}"), DecodeError::Missing("ruleId"));
+    assert_eq!(reason(r#"{"ruleId":"a","id":"b"}"#), DecodeError::Missing("status"));
+    assert_eq!(reason(r#"{"ruleId":"a","status":"FAILURE","id":""}"#), DecodeError::Missing("id (and ccrn)"));
+    assert_eq!(reason(r#"["software.amazon.payloadoffloading.PayloadS3Pointer",{}]"#), DecodeError::S3Pointer);
+    let confirm = r#"{"Type":"SubscriptionConfirmation","TopicArn":"a","Message":"You have chosen"}"#;
+    assert!(matches!(reason(confirm), DecodeError::Confirmation(_)));
+    let invalid = decode(&RawMessage { body: b"{\"id\":\"\xff\"}".to_vec(), ..RawMessage::default() });
+    assert_eq!(invalid.rejected[0].reason, DecodeError::NotUtf8 { at: 7 });
+}
+
+#[test]
+fn hostile_bodies_are_rejected_and_never_overflow() {
+    assert!(matches!(reason(&"[".repeat(100_000)), DecodeError::NotJson(_) | DecodeError::TooDeep));
+    let deep = format!("{}{CHECK}{}", "[".repeat(20), "]".repeat(20));
+    assert_eq!(reason(&deep), DecodeError::TooDeep);
+    let large = decode_text(&"x".repeat(3 << 20));
+    assert_eq!(large.rejected[0].body.len(), 1 << 20);
+    let tags: Vec<String> = (0..10_000).map(|n| format!("k{n}::v")).collect();
+    let check = json!({ "id": "ccc:a:R:S:r:x", "ruleId": "R", "status": "FAILURE", "tags": tags, "message": "m".repeat(200_000) });
+    assert_eq!(one(&check.to_string()).tags.len(), 10_000);
+    assert_eq!(one(r#"{"id":"ccc:a:R:S:r:x","ruleId":"R","status":"FAILURE","message":"\ud800 x"}"#).rule_id, "R");
+}
+
+#[test]
+fn another_message_at_the_same_time_is_another_version() {
+    let changed = CHECK.replace("example-public-bucket\",\"descriptorType", "b2\",\"descriptorType");
+    assert_ne!(one(&changed).version, one(CHECK).version);
+    let volatile = CHECK.replace("\"vendorField\"", "\"eventId\":\"new\",\"vendorField\"");
+    assert_eq!(one(&volatile).event_id, one(CHECK).event_id);
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {
+        decode(&RawMessage { body, ..RawMessage::default() });
+    }
+
+    #[test]
+    fn a_damaged_check_never_panics_and_never_vanishes(at in 0..CHECK.len(), byte in any::<u8>()) {
+        let mut body = CHECK.as_bytes().to_vec();
+        body[at] = byte;
+        let decoded = decode(&RawMessage { body, ..RawMessage::default() });
+        prop_assert_eq!(decoded.findings.len() + decoded.rejected.len(), 1);
+    }
+
+    #[test]
+    fn unknown_fields_are_never_lost(key in "[a-z]{12}", value in "\\PC{0,40}") {
+        let mut check: Value = serde_json::from_str(CHECK).expect("a check");
+        check[&key] = json!(value);
+        for (name, body) in envelopes(&check.to_string()) {
+            let kept: Value = serde_json::from_str(&one(&body).json).expect("JSON");
+            prop_assert_eq!(&kept, &check, "{}", name);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Lenient reading of single values: wrong types count as absent, nothing is lost because the text is kept.
+
+use std::borrow::Cow;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+/// The members of a JSON object in their order, values unread.
+pub struct Members<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Members<'a> {
+    /// The value of a key; the last one counts, as everywhere in JSON.
+    pub fn get(&self, key: &str) -> Option<&'a RawValue> {
+        self.0.iter().rev().find(|(name, _)| name == key).map(|(_, value)| *value)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::with_capacity(48);
+                while let Some((key, value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
+                    members.push((key.0, value));
+                }
+                Ok(members)
+            }
+        }
+        deserializer.deserialize_map(MembersVisitor).map(Members)
+    }
+}
+
+/// The text of a JSON string.
+pub fn text_of(value: &RawValue) -> Option<Cow<'_, str>> {
+    let raw = value.get();
+    if !raw.starts_with('"') {
+        return None;
+    }
+    if raw.contains('\\') {
+        // A lone surrogate is valid JSON and no text: it becomes a replacement mark instead of losing the rest.
+        let read = serde_json::from_str::<String>(raw).ok();
+        return Some(read.map_or_else(|| Cow::Borrowed(&raw[1..raw.len() - 1]), Cow::Owned));
+    }
+    Some(Cow::Borrowed(&raw[1..raw.len() - 1]))
+}
+
+/// A string, or a number or bool as it is written.
+pub fn word_of(value: &RawValue) -> Option<Cow<'_, str>> {
+    match value.get().as_bytes().first()? {
+        b'"' => text_of(value),
+        b'0'..=b'9' | b'-' | b't' | b'f' => Some(Cow::Borrowed(value.get())),
+        _ => None,
+    }
+}
+
+/// Milliseconds since the epoch, as a number or a numeric string; 0 and below count as absent.
+pub fn time_of(value: &RawValue) -> Option<i64> {
+    let word = word_of(value)?;
+    let time = word.parse::<i64>().ok().or_else(|| {
+        let number = word.parse::<f64>().ok()?;
+        #[expect(clippy::cast_possible_truncation, reason = "checked to be a time within some thousand years")]
+        (number.is_finite() && number.abs() < 1e15).then_some(number as i64)
+    })?;
+    (time > 0).then_some(time)
+}
+
+pub fn number_of(value: &RawValue) -> f64 {
+    word_of(value).and_then(|word| word.parse::<f64>().ok()).filter(|number| number.is_finite()).unwrap_or(0.0)
+}
+
+pub fn bool_of(value: &RawValue) -> bool {
+    matches!(value.get(), "true" | "\"true\"" | "1")
+}
+
+/// The strings of an array; what is no string or number is left out.
+pub fn words_of(value: &RawValue) -> Vec<String> {
+    let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(value.get()) else { return Vec::new() };
+    items.into_iter().filter_map(|item| word_of(item).map(Cow::into_owned)).collect()
+}
+
+/// Anything as text: strings as they are, the rest as JSON.
+pub fn any_text(value: &RawValue) -> String {
+    word_of(value).map_or_else(|| value.get().to_owned(), Cow::into_owned)
+}

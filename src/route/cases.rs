@@ -1,0 +1,182 @@
+//! `*.cases.json`: examples beside the scripts that say what they decide.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Action, Decision, RouteError, RouteLimits, Routes};
+use crate::{
+    decode::decode,
+    finding::{Change, Finding, History, RawMessage},
+};
+
+/// One case. `expect` must name every decision of the script that the file is named after.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    name: String,
+    /// File in `fixtures/`; without it, `event`.
+    fixture: Option<String>,
+    event: Option<Value>,
+    /// Fields of the check to change.
+    #[serde(default)]
+    set: Map<String, Value>,
+    change: Option<Change>,
+    #[serde(default)]
+    history: HistoryCase,
+    /// Milliseconds since the epoch, or `2026-11-23T09:00:00Z`.
+    now: Option<Value>,
+    #[serde(default)]
+    held: bool,
+    expect: Option<Vec<Map<String, Value>>>,
+    score: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct HistoryCase {
+    first_seen: Option<i64>,
+    failing_for_hours: Option<i64>,
+    times_failed_7d: u32,
+    times_failed_30d: u32,
+    flapping: bool,
+    ticket: Option<String>,
+    last_sent: Option<i64>,
+    siblings_failing: u32,
+}
+
+/// How a case came out.
+#[derive(Clone, Debug, Serialize)]
+pub struct CaseResult {
+    pub file: String,
+    pub name: String,
+    /// What was decided otherwise than expected; nothing when it passed.
+    pub problem: Option<String>,
+}
+
+/// Runs every case of the directory.
+pub fn run(routes: &Routes, limits: &RouteLimits) -> Result<Vec<CaseResult>, Vec<RouteError>> {
+    let mut results = Vec::new();
+    let mut problems = Vec::new();
+    for script in routes.names() {
+        let path = routes.directory().join(format!("{script}.cases.json"));
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        let file = path.display().to_string();
+        match serde_json::from_str::<Vec<Case>>(&text) {
+            Ok(cases) => {
+                for case in cases {
+                    let problem = run_case(routes, limits, script, &case).err();
+                    results.push(CaseResult { file: file.clone(), name: case.name, problem });
+                }
+            }
+            Err(error) => {
+                let at = format!("{file}:{}:{}", error.line(), error.column());
+                problems.push(RouteError { at, problem: error.to_string() });
+            }
+        }
+    }
+    if problems.is_empty() { Ok(results) } else { Err(problems) }
+}
+
+fn run_case(routes: &Routes, limits: &RouteLimits, script: &str, case: &Case) -> Result<(), String> {
+    let finding = finding(routes, case)?;
+    let since = case.history.failing_for_hours.map(|hours| finding.received_at - hours * 3_600_000);
+    let history = History {
+        first_seen: case.history.first_seen,
+        failing_since: since,
+        times_failed_7d: case.history.times_failed_7d,
+        times_failed_30d: case.history.times_failed_30d,
+        flapping: case.history.flapping,
+        ticket: case.history.ticket.clone(),
+        last_sent: case.history.last_sent,
+        siblings_failing: case.history.siblings_failing,
+    };
+    let change = case.change.unwrap_or(if finding.failed() { Change::Opened } else { Change::Passing });
+    let decision = routes.decide(&Arc::new(finding), change, &Arc::new(history), case.held, limits);
+    if let Some(failure) = decision.failures.first() {
+        return Err(format!("{}: {}", failure.at, failure.reason));
+    }
+    if let Some(expected) = case.score
+        && decision.score != expected
+    {
+        let steps: Vec<String> = decision.scores.iter().map(|(name, score)| format!("{name} {score}")).collect();
+        return Err(format!("score {} instead of {expected} ({})", decision.score, steps.join(", ")));
+    }
+    let Some(expected) = &case.expect else { return Ok(()) };
+    let decided = decided(&decision, script);
+    let fits = decided.len() == expected.len() && expected.iter().zip(&decided).all(|(want, got)| covers(want, got));
+    if fits {
+        return Ok(());
+    }
+    let show = |list: &[Map<String, Value>]| Value::from(list.iter().cloned().map(Value::from).collect::<Vec<_>>()).to_string();
+    Err(format!("expected {}\n      decided {}", show(expected), show(&decided)))
+}
+
+fn finding(routes: &Routes, case: &Case) -> Result<Finding, String> {
+    let mut check = match (&case.event, &case.fixture) {
+        (Some(event), _) => event.clone(),
+        (None, Some(name)) => {
+            let path = routes.directory().join("fixtures").join(name);
+            let text = std::fs::read_to_string(&path).map_err(|error| format!("read {}: {error}", path.display()))?;
+            serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?
+        }
+        (None, None) => return Err("a case needs `event` or `fixture`".to_owned()),
+    };
+    for (key, value) in &case.set {
+        check[key] = value.clone();
+    }
+    let now = match &case.now {
+        Some(Value::Number(number)) => number.as_i64(),
+        Some(Value::String(text)) => text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond),
+        _ => Some(1_795_000_000_000),
+    };
+    let received_at = now.ok_or("`now` is milliseconds or e.g. 2026-11-23T09:00:00Z")?;
+    let body = check.to_string().into_bytes();
+    let mut decoded = decode(&RawMessage { body, received_at, ..RawMessage::default() });
+    if let Some(rejected) = decoded.rejected.first() {
+        return Err(format!("its event: {}", rejected.reason));
+    }
+    decoded.findings.pop().ok_or_else(|| "its event holds no check".to_owned())
+}
+
+/// What one script decided, in the words of the case files.
+fn decided(decision: &Decision, script: &str) -> Vec<Map<String, Value>> {
+    let mut list = Vec::new();
+    for action in &decision.actions {
+        let mut entry = Map::new();
+        match action {
+            Action::Send(send) if send.script == script => {
+                if let Ok(Value::Object(options)) = serde_json::to_value(send) {
+                    entry.extend(options.into_iter().filter(|(key, _)| !matches!(key.as_str(), "script" | "line")));
+                }
+                let target = entry.remove("target").unwrap_or_default();
+                entry.insert("send".to_owned(), target);
+            }
+            Action::Hold { script: by, for_ms, reason } if by == script => {
+                entry.insert("hold".to_owned(), (*for_ms).into());
+                entry.insert("reason".to_owned(), reason.as_str().into());
+            }
+            _ => continue,
+        }
+        list.push(entry);
+    }
+    for skip in decision.skips.iter().filter(|skip| skip.script == script) {
+        list.push(Map::from_iter([("skip".to_owned(), Value::from(skip.reason.as_str()))]));
+    }
+    list
+}
+
+/// Everything that was expected is there; `skip` and texts with `*` match as globs, `hold` as a duration.
+fn covers(want: &Map<String, Value>, got: &Map<String, Value>) -> bool {
+    want.iter().all(|(key, expected)| match (expected, got.get(key)) {
+        (Value::String(text), Some(Value::Number(number))) if key == "hold" => {
+            crate::settings::parse_duration(text).is_ok_and(|span| number.as_i64() == Some(crate::clock::millis(span)))
+        }
+        (Value::String(glob), Some(Value::String(text))) => {
+            glob == text || globset::Glob::new(glob).is_ok_and(|glob| glob.compile_matcher().is_match(text))
+        }
+        (expected, Some(found)) => expected == found,
+        (_, None) => false,
+    })
+}

@@ -1,0 +1,138 @@
+//! What a script may call, and what it may not.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use globset::{GlobBuilder, GlobMatcher};
+use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString, Map, NativeCallContext, Position};
+
+use super::{RouteLimits, tables::Tables, view};
+
+/// What `send`, `skip` and `hold` return.
+#[derive(Clone, Debug)]
+pub enum Said {
+    Send { target: ImmutableString, options: Map, line: Option<usize> },
+    Skip { reason: ImmutableString, line: Option<usize> },
+    Hold { duration: ImmutableString, reason: ImmutableString },
+}
+
+thread_local! {
+    /// When the running evaluation must end, what it logged, and its `now`.
+    pub static RUN: RefCell<Run> = const { RefCell::new(Run { deadline: None, logs: Vec::new(), now: 0 }) };
+}
+
+pub struct Run {
+    pub deadline: Option<Instant>,
+    pub logs: Vec<String>,
+    pub now: i64,
+}
+
+/// At most so many globs are kept compiled: their texts may come from findings.
+const GLOBS: usize = 1_000;
+
+type Fails<T> = Result<T, Box<EvalAltResult>>;
+
+fn fail<T>(text: String) -> Fails<T> {
+    Err(EvalAltResult::ErrorRuntime(text.into(), Position::NONE).into())
+}
+
+pub fn build(limits: &RouteLimits, tables: Arc<Tables>) -> Engine {
+    let mut engine = Engine::new();
+    engine
+        .set_max_operations(limits.max_operations)
+        .set_max_call_levels(limits.max_call_depth)
+        .set_max_expr_depths(64, 32)
+        .set_max_string_size(limits.max_string)
+        .set_max_array_size(limits.max_array)
+        .set_max_map_size(limits.max_map)
+        .set_max_modules(0)
+        .disable_symbol("eval")
+        .disable_symbol("import")
+        .set_strict_variables(true);
+    engine.set_module_resolver(rhai::module_resolvers::DummyModuleResolver::new());
+    engine.on_progress(|operations| {
+        if operations % 64 != 0 {
+            return None;
+        }
+        let over = RUN.with_borrow(|run| run.deadline.is_some_and(|deadline| Instant::now() > deadline));
+        over.then(|| "it took longer than max_time".into())
+    });
+    let log = |text: &str| {
+        RUN.with_borrow_mut(|run| {
+            if run.logs.len() < 20 {
+                run.logs.push(text.chars().take(500).collect());
+            }
+        });
+    };
+    engine.on_print(log).on_debug(move |text, _, _| log(text));
+    view::register(&mut engine);
+    engine.register_type_with_name::<Said>("Action");
+    let line = |context: &NativeCallContext<'_>| context.call_position().line();
+    engine.register_fn("send", move |context: NativeCallContext<'_>, target: ImmutableString| Said::Send {
+        target,
+        options: Map::new(),
+        line: line(&context),
+    });
+    engine.register_fn("send", move |context: NativeCallContext<'_>, target: ImmutableString, options: Map| {
+        Said::Send { target, options, line: line(&context) }
+    });
+    engine.register_fn("skip", move |context: NativeCallContext<'_>, reason: ImmutableString| Said::Skip {
+        reason,
+        line: line(&context),
+    });
+    engine.register_fn("hold", |duration: ImmutableString, reason: ImmutableString| Said::Hold { duration, reason });
+    engine.register_fn("log", log);
+    engine.register_fn("lookup", move |table: &str, key: &str| -> Fails<Dynamic> {
+        tables.lookup(table, key).or_else(fail)
+    });
+    let globs: Mutex<HashMap<String, GlobMatcher>> = Mutex::default();
+    engine.register_fn("matches", move |text: &str, glob: &str| -> Fails<bool> { matches(&globs, text, glob) });
+    engine.register_fn("in_cidr", |address: &str, network: &str| -> Fails<bool> {
+        let network: ipnet::IpNet =
+            network.parse().or_else(|_| fail(format!("`{network}` is no network; write e.g. 10.0.0.0/8")))?;
+        Ok(address.parse::<IpAddr>().is_ok_and(|address| network.contains(&address)))
+    });
+    engine.register_fn("hours_between", |from: i64, to: i64| (to - from) / 3_600_000);
+    engine.register_fn("local_time", |zone: &str| local_time(RUN.with_borrow(|run| run.now), zone));
+    engine
+}
+
+fn matches(globs: &Mutex<HashMap<String, GlobMatcher>>, text: &str, glob: &str) -> Fails<bool> {
+    let mut globs = globs.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(matcher) = globs.get(glob) {
+        return Ok(matcher.is_match(text));
+    }
+    let matcher = match GlobBuilder::new(glob).build() {
+        Ok(glob) => glob.compile_matcher(),
+        Err(error) => return fail(error.to_string()),
+    };
+    let found = matcher.is_match(text);
+    if globs.len() < GLOBS {
+        globs.insert(glob.to_owned(), matcher);
+    }
+    Ok(found)
+}
+
+fn local_time(now: i64, zone: &str) -> Fails<Map> {
+    let local = jiff::Timestamp::from_millisecond(now).and_then(|at| at.in_tz(zone));
+    let Ok(local) = local else { return fail(format!("`{zone}` is no time zone; write e.g. Australia/Sydney")) };
+    let weekday = i64::from(local.weekday().to_monday_one_offset());
+    let mut map = Map::new();
+    for (key, value) in [
+        ("year", i64::from(local.year())),
+        ("month", i64::from(local.month())),
+        ("day", i64::from(local.day())),
+        ("hour", i64::from(local.hour())),
+        ("minute", i64::from(local.minute())),
+        ("weekday", weekday),
+    ] {
+        map.insert(key.into(), value.into());
+    }
+    map.insert("weekend".into(), (weekday > 5).into());
+    Ok(map)
+}

@@ -1,0 +1,242 @@
+//! One finding through all scripts.
+
+use std::{sync::Arc, time::Instant};
+
+use rhai::{Array, CallFnOptions, Dynamic, Map, Position, Scope};
+
+use super::{
+    Action, Decision, RouteLimits, Routes, Script, ScriptFailure, Send, Skip,
+    engine::{RUN, Said},
+    view::View,
+};
+use crate::{
+    finding::{Change, Finding, History},
+    settings::parse_duration,
+};
+
+const ENV_TAGS: [&str; 3] = ["Environment", "Env", "Stage"];
+const OPTIONS: [&str; 11] = [
+    "priority", "channel", "group", "digest", "mention", "assignee", "labels", "fields", "title", "note", "update",
+];
+
+impl Routes {
+    /// What the scripts decide. Pure: the clock is the finding's.
+    pub fn decide(
+        &self,
+        finding: &Arc<Finding>,
+        change: Change,
+        history: &Arc<History>,
+        held: bool,
+        limits: &RouteLimits,
+    ) -> Decision {
+        let env = self.environment(finding);
+        let mut decision =
+            Decision { routes_version: self.version.clone(), env: env.clone(), ..Decision::default() };
+        let mut view = View {
+            finding: Arc::clone(finding),
+            change,
+            history: Arc::clone(history),
+            env: env.into(),
+            score: 0,
+            held,
+        };
+        for script in self.scripts.iter().filter(|script| script.scores) {
+            let called = self.call(script, "score", limits, finding.received_at, (view.clone(), view.score), &mut decision);
+            let Some(value) = called else { continue };
+            match value.as_int() {
+                Ok(score) => {
+                    view.score = score.clamp(0, 100);
+                    decision.scores.push((script.name.clone(), view.score));
+                }
+                Err(kind) => decision.failures.push(self.failure(
+                    script,
+                    Position::NONE,
+                    format!("score must return an integer, not {kind}"),
+                )),
+            }
+        }
+        decision.score = view.score;
+        for script in self.scripts.iter().filter(|script| script.routes) {
+            if let Some(value) = self.call(script, "route", limits, finding.received_at, (view.clone(),), &mut decision) {
+                let before = (decision.actions.len(), decision.skips.len());
+                if let Err(problem) = self.take(script, value, limits, &mut decision) {
+                    decision.actions.truncate(before.0);
+                    decision.skips.truncate(before.1);
+                    decision.failures.push(self.failure(script, Position::NONE, problem));
+                }
+            }
+        }
+        merge(&mut decision.actions, &finding.id);
+        decision
+    }
+
+    fn environment(&self, finding: &Finding) -> String {
+        let tagged = ENV_TAGS.iter().find_map(|tag| finding.tag(tag)).filter(|value| !value.is_empty());
+        let word = tagged.map(str::to_owned).or_else(|| {
+            [&finding.account_id, &finding.cloud_account, &finding.account_name]
+                .into_iter()
+                .find_map(|key| self.tables.text("accounts", key, &["env", "environment"]))
+        });
+        match word.map(|word| word.to_lowercase()).as_deref() {
+            None | Some("") => "unknown".to_owned(),
+            // What most companies write for the same thing.
+            Some("production" | "prd") => "prod".to_owned(),
+            Some(word) => word.to_owned(),
+        }
+    }
+
+    fn call(
+        &self,
+        script: &Script,
+        function: &str,
+        limits: &RouteLimits,
+        now: i64,
+        args: impl rhai::FuncArgs,
+        decision: &mut Decision,
+    ) -> Option<Dynamic> {
+        RUN.with_borrow_mut(|run| {
+            run.deadline = Some(Instant::now() + limits.max_time);
+            run.now = now;
+            run.logs.clear();
+        });
+        let options = CallFnOptions::new().eval_ast(false);
+        let result =
+            self.engine.call_fn_with_options::<Dynamic>(options, &mut Scope::new(), &script.ast, function, args);
+        RUN.with_borrow_mut(|run| {
+            decision.logs.extend(run.logs.drain(..).map(|text| (script.name.clone(), text)));
+        });
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                let position = error.position();
+                // The innermost error is what the user can mend; the chain of calls around it is not.
+                let inner = match *error {
+                    rhai::EvalAltResult::ErrorInFunctionCall(_, _, inner, position) => (inner.to_string(), inner.position().or_else(position)),
+                    other => (other.to_string(), position),
+                };
+                decision.failures.push(self.failure(script, inner.1, inner.0));
+                None
+            }
+        }
+    }
+
+    fn failure(&self, script: &Script, position: Position, reason: String) -> ScriptFailure {
+        let file = format!("{}.rhai", script.name);
+        let at = match (position.line(), position.position()) {
+            (Some(line), Some(column)) => format!("{file}:{line}:{column}"),
+            _ => file,
+        };
+        ScriptFailure { script: script.name.clone(), at, reason }
+    }
+
+    fn take(&self, script: &Script, value: Dynamic, limits: &RouteLimits, decision: &mut Decision) -> Result<(), String> {
+        if value.is_unit() {
+            return Ok(());
+        }
+        if value.is_array() {
+            for item in value.cast::<Array>() {
+                self.take(script, item, limits, decision)?;
+            }
+            return Ok(());
+        }
+        let kind = value.type_name();
+        let Some(said) = value.try_cast::<Said>() else {
+            return Err(format!("route must return send(…), skip(…), hold(…) or an array of them, not {kind}"));
+        };
+        match said {
+            Said::Send { target, options, line } => {
+                if let Some(known) = &limits.targets
+                    && !known.contains(target.as_str())
+                {
+                    let mut names: Vec<_> = known.iter().map(String::as_str).collect();
+                    names.sort_unstable();
+                    return Err(format!("there is no target `{target}`; there are: {}", names.join(", ")));
+                }
+                let send = Send {
+                    script: script.name.clone(),
+                    line,
+                    target: target.into_owned().into(),
+                    priority: u8::try_from(decision.score.clamp(0, 100)).unwrap_or(0),
+                    ..Send::default()
+                };
+                decision.actions.push(Action::Send(with_options(send, options)?));
+            }
+            Said::Skip { reason, line } => {
+                decision.skips.push(Skip { script: script.name.clone(), line, reason: reason.to_string() });
+            }
+            Said::Hold { duration, reason } => {
+                let for_ms = parse_duration(&duration).map(crate::clock::millis)?;
+                decision.actions.push(Action::Hold { script: script.name.clone(), for_ms, reason: reason.to_string() });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn with_options(mut send: Send, options: Map) -> Result<Send, String> {
+    for (key, value) in options {
+        if value.is_unit() {
+            continue;
+        }
+        let kind = value.type_name();
+        let wrong = |expected: &str| format!("option `{key}` takes {expected}, not {kind}");
+        let text = |value: Dynamic| value.into_string().map_err(|_| wrong("text"));
+        match key.as_str() {
+            "priority" => {
+                let number = value.as_int().map_err(|_| wrong("an integer"))?;
+                send.priority = u8::try_from(number.clamp(0, 100)).unwrap_or(0);
+            }
+            "channel" => send.channel = Some(text(value)?),
+            "group" => send.group = Some(text(value)?),
+            "digest" => send.digest = Some(text(value)?),
+            "mention" => send.mention = Some(text(value)?),
+            "assignee" => send.assignee = Some(text(value)?),
+            "title" => send.title = Some(text(value)?),
+            "note" => send.note = Some(text(value)?),
+            "update" => send.update = Some(value.as_bool().map_err(|_| wrong("true or false"))?),
+            "labels" => {
+                let labels = value.try_cast::<Array>().ok_or_else(|| wrong("an array of texts"))?;
+                send.labels = labels.into_iter().map(text).collect::<Result<_, _>>()?;
+            }
+            "fields" => {
+                let value: serde_json::Value =
+                    rhai::serde::from_dynamic(&value).map_err(|_| wrong("a map"))?;
+                let serde_json::Value::Object(fields) = value else { return Err(wrong("a map")) };
+                send.fields = fields;
+            }
+            other => {
+                let near = OPTIONS.iter().min_by_key(|known| strsim::damerau_levenshtein(other, known));
+                return Err(format!("send has no option `{other}`; did you mean `{}`?", near.unwrap_or(&"priority")));
+            }
+        }
+    }
+    Ok(send)
+}
+
+/// Sends with one key become one: highest priority, all labels, the first script's word for the rest.
+fn merge(actions: &mut Vec<Action>, check_id: &str) {
+    let mut kept: Vec<Action> = Vec::with_capacity(actions.len());
+    for action in actions.drain(..) {
+        if let Action::Send(send) = &action {
+            let key = |send: &Send| {
+                let group = send.group.clone().unwrap_or_else(|| check_id.to_owned());
+                (send.target.clone(), group, send.channel.clone())
+            };
+            let same = kept.iter_mut().find_map(|known| match known {
+                Action::Send(known) if key(known) == key(send) => Some(known),
+                _ => None,
+            });
+            if let Some(first) = same {
+                first.priority = first.priority.max(send.priority);
+                for label in &send.labels {
+                    if !first.labels.contains(label) {
+                        first.labels.push(label.clone());
+                    }
+                }
+                continue;
+            }
+        }
+        kept.push(action);
+    }
+    *actions = kept;
+}

@@ -1,0 +1,102 @@
+//! Look-up tables beside the scripts: `tables/*.{yaml,csv,json}`.
+
+use std::{collections::HashMap, path::Path};
+
+use rhai::{Dynamic, Map};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::RouteError;
+
+/// Tables by name, rows by key.
+#[derive(Debug, Default)]
+pub struct Tables {
+    tables: HashMap<String, HashMap<String, Dynamic>>,
+    digest: [u8; 32],
+}
+
+impl Tables {
+    pub fn load(directory: &Path) -> Result<Self, RouteError> {
+        let folder = directory.join("tables");
+        let mut files: Vec<_> = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries.filter_map(Result::ok).map(|entry| entry.path()).collect(),
+            Err(_) => return Ok(Self::default()),
+        };
+        files.sort();
+        let mut tables = HashMap::new();
+        let mut hash = Sha256::new();
+        for path in files {
+            let at = path.display().to_string();
+            let problem = |problem: String| RouteError { at: at.clone(), problem };
+            let kind = path.extension().and_then(|kind| kind.to_str()).unwrap_or_default().to_owned();
+            if !matches!(kind.as_str(), "yaml" | "yml" | "json" | "csv") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).map_err(|error| problem(format!("read it: {error}")))?;
+            hash.update(text.as_bytes());
+            let rows = match kind.as_str() {
+                "csv" => csv_rows(&text).map_err(problem)?,
+                "json" => value_rows(serde_json::from_str(&text).map_err(|error| problem(error.to_string()))?)
+                    .map_err(problem)?,
+                _ => value_rows(serde_saphyr::from_str(&text).map_err(|error| problem(error.to_string()))?)
+                    .map_err(problem)?,
+            };
+            let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            tables.insert(name, rows);
+        }
+        Ok(Self { tables, digest: hash.finalize().into() })
+    }
+
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    /// A row; an empty map where the key is not there. The names of the tables where the table is not.
+    pub fn lookup(&self, table: &str, key: &str) -> Result<Dynamic, String> {
+        match self.tables.get(table) {
+            Some(rows) => Ok(rows.get(key).cloned().unwrap_or_else(|| Dynamic::from(Map::new()))),
+            None => {
+                let mut names: Vec<_> = self.tables.keys().map(String::as_str).collect();
+                names.sort_unstable();
+                Err(format!("there is no table `{table}`; there are: {}", names.join(", ")))
+            }
+        }
+    }
+
+    /// A column of a row, as text.
+    pub fn text(&self, table: &str, key: &str, columns: &[&str]) -> Option<String> {
+        let row = self.tables.get(table)?.get(key)?.read_lock::<Map>()?;
+        columns.iter().find_map(|column| row.get(*column)?.clone().into_string().ok())
+    }
+}
+
+/// The first column is the key, the first line names the others.
+fn csv_rows(text: &str) -> Result<HashMap<String, Dynamic>, String> {
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
+    let headers = reader.headers().map_err(|error| error.to_string())?.clone();
+    let mut rows = HashMap::new();
+    for record in reader.records() {
+        let record = record.map_err(|error| error.to_string())?;
+        let map: Map = headers.iter().zip(&record).map(|(name, value)| (name.into(), value.to_owned().into())).collect();
+        rows.insert(record.get(0).unwrap_or_default().to_owned(), Dynamic::from(map));
+    }
+    Ok(rows)
+}
+
+/// A map of rows, or a list of rows with `id` or `key`.
+fn value_rows(value: Value) -> Result<HashMap<String, Dynamic>, String> {
+    let dynamic = |value: Value| rhai::serde::to_dynamic(value).map_err(|error| error.to_string());
+    match value {
+        Value::Null => Ok(HashMap::new()),
+        Value::Object(map) => map.into_iter().map(|(key, value)| Ok((key, dynamic(value)?))).collect(),
+        Value::Array(rows) => rows
+            .into_iter()
+            .map(|row| {
+                let key = row.get("id").or_else(|| row.get("key"));
+                let key = key.and_then(Value::as_str).ok_or("a row of a list needs `id` or `key`")?.to_owned();
+                Ok((key, dynamic(row)?))
+            })
+            .collect(),
+        _ => Err("a table is a map of rows, or a list of rows with `id` or `key`".to_owned()),
+    }
+}
