@@ -262,3 +262,10 @@ pub struct RawMessage {
     /// Message id, receive count and the like: shown with a dead letter.
     pub meta: Vec<(String, String)>,
 }
+
+impl RawMessage {
+    /// Sent through again because this script had failed on it.
+    pub fn only_script(&self) -> Option<&str> {
+        self.meta.iter().find(|(key, _)| key == "script").map(|(_, script)| script.as_str())
+    }
+}

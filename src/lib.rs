@@ -3,11 +3,17 @@
 //! `source` -> [`decode`] -> `track` -> [`route`] -> `store` (the outbox) -> `deliver`.
 
 pub mod decode;
+pub mod cli;
 pub mod clock;
 pub mod deliver;
+pub mod engine;
 pub mod finding;
 pub mod notice;
+pub mod pipeline;
 pub mod route;
+pub mod serve;
+pub mod service;
 pub mod settings;
+pub mod source;
 pub mod store;
 pub mod track;

@@ -131,6 +131,13 @@ pub struct NewRecord {
     pub payload: std::sync::Arc<[u8]>,
 }
 
+impl NewRecord {
+    /// The same row again: its payload is shared, not copied.
+    pub fn share(&self) -> Self {
+        Self { payload: std::sync::Arc::clone(&self.payload), ..*self }
+    }
+}
+
 /// What a stateful target should show, before it is known whether it already does.
 #[derive(Clone, Debug)]
 pub enum Wish {
@@ -172,4 +179,6 @@ pub struct InboxMessage {
     pub source: String,
     pub body: Vec<u8>,
     pub at: i64,
+    /// The script whose failed decision it is; `None` for a message that could not be decoded.
+    pub script: Option<String>,
 }

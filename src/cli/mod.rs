@@ -1,0 +1,222 @@
+//! The command line.
+
+mod check;
+mod print;
+mod routes;
+mod run;
+mod store;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Exit statuses of the contract.
+pub const DONE: u8 = 0;
+pub const FAILED: u8 = 1;
+pub const INVALID: u8 = 2;
+
+/// What went wrong, and the exit status that says so.
+#[derive(Debug)]
+pub struct Failure {
+    pub status: u8,
+    pub text: String,
+}
+
+impl Failure {
+    pub fn failed(text: impl ToString) -> Self {
+        Self { status: FAILED, text: text.to_string() }
+    }
+
+    pub fn invalid(text: impl ToString) -> Self {
+        Self { status: INVALID, text: text.to_string() }
+    }
+}
+
+impl From<crate::store::StoreError> for Failure {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self::failed(error)
+    }
+}
+
+pub type Outcome = Result<u8, Failure>;
+
+#[derive(Parser)]
+#[command(
+    name = "findings-router",
+    version,
+    about = "Reads Cloud Conformity check events, scores them and dispatches what matters to JIRA, Splunk and Slack.",
+    after_help = "Examples:\n  findings-router check --probe\n  findings-router run --config router.yaml\n  \
+                  findings-router routes test routes\n  findings-router explain 'ccc:acc:S3-001:S3:global:bucket'"
+)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args, Clone)]
+struct Common {
+    /// Configuration of the router.
+    #[arg(long, global = true, env = "FINDINGS_ROUTER_CONFIG", default_value = "./router.yaml")]
+    config: PathBuf,
+    /// How reports are printed; json is one document.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    format: Format,
+    /// How the service logs.
+    #[arg(long, global = true, value_enum, default_value = "text", env = "FINDINGS_ROUTER_LOG_FORMAT")]
+    log_format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the service until it is told to stop (SIGTERM, Ctrl-C; a second one ends it at once).
+    Run {
+        /// Prints deliveries instead of making them; takes nothing out of a queue and keeps no state.
+        #[arg(long)]
+        dry_run: bool,
+        /// Ends once the sources are empty and nothing waits, for so long, e.g. 5s.
+        #[arg(long, value_parser = crate::settings::parse_duration)]
+        until_idle: Option<std::time::Duration>,
+    },
+    /// Checks configuration and scripts and runs the scripts' cases.
+    Check {
+        /// Also contacts sources and targets, without side effects.
+        #[arg(long)]
+        probe: bool,
+    },
+    /// Works on the scripts.
+    #[command(subcommand)]
+    Routes(RoutesCommand),
+    /// Shows what the running system did with a finding, and why.
+    Explain { check_id: String },
+    /// Findings that are remembered.
+    #[command(subcommand)]
+    Findings(FindingsCommand),
+    /// What could not be read, decided or delivered.
+    #[command(subcommand)]
+    DeadLetters(DeadLettersCommand),
+    /// Lanes of the targets.
+    #[command(subcommand)]
+    Targets(TargetsCommand),
+}
+
+#[derive(Subcommand)]
+enum RoutesCommand {
+    /// Runs the *.cases.json beside the scripts.
+    Test {
+        /// Directory of the scripts; without it, that of the configuration, else ./routes.
+        dir: Option<PathBuf>,
+    },
+    /// Shows what each script decides on one event, and why.
+    Explain {
+        /// File with the event in any envelope; `-` is standard input.
+        file: String,
+        /// Directory of the scripts; without it, that of the configuration, else ./routes.
+        #[arg(long)]
+        routes: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
+enum FindingsCommand {
+    /// Failing ones first, by score.
+    List {
+        /// failing, suppressed or resolved.
+        #[arg(long)]
+        state: Option<String>,
+        /// Account id or name.
+        #[arg(long)]
+        account: Option<String>,
+        #[arg(long)]
+        rule: Option<String>,
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    Show {
+        check_id: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum DeadLettersCommand {
+    /// The newest first.
+    List {
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    Show {
+        id: i64,
+    },
+    /// Sends them through again.
+    Retry {
+        #[arg(required_unless_present = "all")]
+        ids: Vec<i64>,
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+    },
+    /// Removes them for good.
+    Drop {
+        #[arg(required_unless_present = "all")]
+        ids: Vec<i64>,
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum TargetsCommand {
+    List,
+    /// Holds a target's rows back until `resume`; survives restarts.
+    Pause {
+        name: String,
+    },
+    Resume {
+        name: String,
+    },
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    // A usage error ends with status 2, as clap does by itself.
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Command::Run { dry_run, until_idle } => run::run(&cli.common, dry_run, until_idle),
+        Command::Check { probe } => check::check(&cli.common, probe),
+        Command::Routes(command) => routes::routes(&cli.common, command),
+        Command::Explain { check_id } | Command::Findings(FindingsCommand::Show { check_id }) => {
+            store::show(&cli.common, &check_id)
+        }
+        Command::Findings(FindingsCommand::List { state, account, rule, limit }) => {
+            store::list(&cli.common, crate::store::FindingFilter { state, account, rule, limit })
+        }
+        Command::DeadLetters(command) => store::dead_letters(&cli.common, command),
+        Command::Targets(command) => store::targets(&cli.common, command),
+    };
+    match outcome {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            eprintln!("error: {}", failure.text);
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+fn settings(common: &Common) -> Result<crate::settings::Settings, Failure> {
+    crate::settings::Settings::read(&common.config).map_err(|problems| {
+        Failure::invalid(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: "))
+    })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("start the runtime: {error}")))
+}

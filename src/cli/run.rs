@@ -1,0 +1,70 @@
+//! `run`.
+
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use super::{Common, DONE, Failure, Format, Outcome, runtime, settings};
+use crate::service::{self, RunOptions, ServiceError};
+
+pub fn run(common: &Common, dry_run: bool, until_idle: Option<Duration>) -> Outcome {
+    log(common.log_format);
+    let mut settings = settings(common)?;
+    // A dry run leaves the real store alone; this one goes with the process.
+    let scratch = if dry_run { Some(scratch()?) } else { None };
+    if let Some(folder) = &scratch {
+        settings.store = folder.join("router.db");
+        settings.listen = None;
+    }
+    let options = RunOptions { dry_run, until_idle };
+    let result = runtime()?.block_on(service::run(&settings, options, shutdown()));
+    if let Some(folder) = scratch {
+        let _ = std::fs::remove_dir_all(folder);
+    }
+    match result {
+        Ok(()) => Ok(DONE),
+        Err(ServiceError::Invalid(text)) => Err(Failure::invalid(text)),
+        Err(error) => Err(Failure::failed(error)),
+    }
+}
+
+fn scratch() -> Result<std::path::PathBuf, Failure> {
+    let folder = std::env::temp_dir().join(format!("findings-router-dry-run-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).map_err(|error| Failure::failed(format!("create {}: {error}", folder.display())))?;
+    Ok(folder)
+}
+
+/// To standard error: standard output belongs to what was asked for.
+fn log(format: Format) {
+    let filter = EnvFilter::try_from_env("FINDINGS_ROUTER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // Refused only where the process logs already.
+    let _ = match format {
+        Format::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
+        Format::Json => builder.json().flatten_event(true).try_init(),
+    };
+}
+
+/// The first SIGTERM or SIGINT asks to stop; the second one ends the process: what is durable stays so.
+async fn shutdown() {
+    next_signal().await;
+    tokio::spawn(async {
+        next_signal().await;
+        tracing::warn!("ended at once; what was in flight is looked up at the next start");
+        std::process::exit(130);
+    });
+}
+
+async fn next_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    match (terminate, interrupt) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        _ => std::future::pending().await,
+    }
+}

@@ -1,0 +1,359 @@
+//! Messages in, one durable commit out: decode, track, route and the outbox, batch by batch, in order.
+//!
+//! One thread: two events of a check never overtake each other, and each batch sees what the one before it left.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use serde_json::json;
+
+use crate::{
+    clock::now_ms,
+    decode::decode,
+    deliver::{LaneKind, RecordHead, encode_record},
+    finding::{Change, Finding, RawMessage},
+    notice,
+    route::{Action, Decision, LiveRoutes, Routes},
+    store::{
+        Batch, DeadLetter, Hold, Known, MemberState, NewDecision, NewRecord, Recent, Seen, Store, StoreError,
+        StoredFinding, Wish, check_hash, pack,
+    },
+    track,
+};
+
+/// Where a target's rows go.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    pub id: i64,
+    pub kind: LaneKind,
+}
+
+/// Decides on messages and says what must be durable because of them.
+pub struct Engine {
+    store: Store,
+    routes: Arc<LiveRoutes>,
+    targets: HashMap<String, Target>,
+    recent: Recent,
+    /// Hashes of the checks that the store remembers: the others need no look-up.
+    remembered: HashSet<u64>,
+    next_row: i64,
+    /// What the batch at work has changed so far.
+    fresh: HashMap<u64, Known>,
+}
+
+impl Engine {
+    pub fn new(
+        store: Store,
+        routes: Arc<LiveRoutes>,
+        targets: HashMap<String, Target>,
+        dedupe_window_ms: i64,
+    ) -> Result<Self, StoreError> {
+        let recent = store.recent(dedupe_window_ms, now_ms())?;
+        let (remembered, next_row) = store.remembered()?;
+        Ok(Self { store, routes, targets, recent, remembered, next_row, fresh: HashMap::new() })
+    }
+
+    /// What must be durable because of these messages. Pure but for what it reads of the store.
+    pub fn decide(&mut self, messages: &[RawMessage]) -> Result<Batch, StoreError> {
+        let routes = self.routes.current();
+        let mut batch = Batch { now_ms: now_ms(), ..Batch::default() };
+        self.fresh.clear();
+        for message in messages {
+            let decoded = decode(message);
+            if decoded.tests > 0 {
+                metrics::counter!("findings_router_test_messages_total").increment(u64::from(decoded.tests));
+                tracing::info!(source = %message.source, "a test message of Conformity arrived");
+            }
+            for rejected in decoded.rejected {
+                metrics::counter!("findings_router_parked_total", "kind" => "message").increment(1);
+                let reason = rejected.reason.to_string();
+                tracing::warn!(source = %message.source, reason, "a message can't be decoded; parked");
+                batch.dead_letters.push(DeadLetter {
+                    kind: "message",
+                    target: None,
+                    source: Some(message.source.to_string()),
+                    reason,
+                    check_id: None,
+                    event_id: None,
+                    body: rejected.body.into_bytes(),
+                    meta: json!(message.meta.iter().cloned().collect::<HashMap<_, _>>()),
+                });
+            }
+            for finding in decoded.findings {
+                self.take(&routes, Arc::new(finding), message, &mut batch)?;
+            }
+        }
+        Ok(batch)
+    }
+
+    /// The batch is durable: its versions count as taken in.
+    pub fn committed(&mut self, batch_recent: &[(u64, u64)], now: i64) {
+        for (check, packed) in batch_recent {
+            self.recent.insert(*check, *packed, now);
+        }
+    }
+
+    fn take(
+        &mut self,
+        routes: &Routes,
+        finding: Arc<Finding>,
+        message: &RawMessage,
+        batch: &mut Batch,
+    ) -> Result<(), StoreError> {
+        let (hash, packed) = (check_hash(&finding.id), pack(finding.version));
+        let known = self.known(hash, &finding.id)?;
+        let change = track::track(&finding, known.as_ref(), self.seen(hash, packed, batch));
+        metrics::counter!("findings_router_findings_total", "change" => change.as_str()).increment(1);
+        if change == Change::Duplicate {
+            if let (Some(script), Some(known)) = (message.only_script(), &known) {
+                self.decide_again(routes, &finding, known, script, batch);
+            }
+            return Ok(());
+        }
+        batch.recent.push((hash, packed));
+        let next = track::remember(&finding, change, known.as_ref(), self.next_row);
+        if next.as_ref().is_some_and(|next| next.row == self.next_row) {
+            self.next_row += 1;
+        }
+        let memory = next.as_ref().or(known.as_ref());
+        let history = Arc::new(track::history(memory, finding.received_at));
+        let decision = routes.decide(&finding, change, &history, false, self.routes.limits());
+        let event = Event { finding: &finding, change, decision: &decision, sent_at: message.sent_at };
+        self.act(&event, memory, next.is_some(), batch);
+        if let Some(next) = next {
+            self.remembered.insert(hash);
+            batch.findings.push(stored(hash, &finding, &next, change, &decision));
+            self.fresh.insert(hash, next);
+        }
+        Ok(())
+    }
+
+    /// An operator sent a failed decision through again: what that script decides now, and nothing else.
+    fn decide_again(&self, routes: &Routes, finding: &Arc<Finding>, known: &Known, script: &str, batch: &mut Batch) {
+        let change = if known.state == MemberState::Failing { Change::StillFailing } else { Change::Passing };
+        let history = Arc::new(track::history(Some(known), batch.now_ms));
+        let mut decision = routes.decide(finding, change, &history, false, self.routes.limits());
+        keep_only(&mut decision, script);
+        let event = Event { finding, change, decision: &decision, sent_at: batch.now_ms };
+        self.act(&event, Some(known), true, batch);
+    }
+
+    fn known(&self, hash: u64, check_id: &str) -> Result<Option<Known>, StoreError> {
+        if let Some(known) = self.fresh.get(&hash) {
+            return Ok(Some(known.clone()));
+        }
+        if !self.remembered.contains(&hash) {
+            return Ok(None);
+        }
+        self.store.known(hash, check_id)
+    }
+
+    fn seen(&self, hash: u64, packed: u64, batch: &Batch) -> Seen {
+        // A batch holds some hundreds at most, and almost never two versions of one check.
+        let mut newest = None;
+        for (_, other) in batch.recent.iter().filter(|(check, _)| *check == hash) {
+            if *other == packed {
+                return Seen::Exactly;
+            }
+            newest = newest.max(Some(i64::try_from(*other >> 22).unwrap_or(i64::MAX)));
+        }
+        match (self.recent.seen(hash, packed), newest) {
+            (Seen::Others { newest_ms }, Some(newest)) => Seen::Others { newest_ms: newest_ms.max(newest) },
+            (Seen::Never, Some(newest_ms)) => Seen::Others { newest_ms },
+            (seen, _) => seen,
+        }
+    }
+
+    /// Turns a decision into rows.
+    fn act(&self, event: &Event<'_>, memory: Option<&Known>, remembers: bool, batch: &mut Batch) {
+        let Event { finding, change, decision, sent_at } = *event;
+        for failure in &decision.failures {
+            metrics::counter!("findings_router_parked_total", "kind" => "decision").increment(1);
+            tracing::error!(check = %finding.id, at = failure.at, reason = failure.reason, "a script failed; its decision is parked");
+            batch.dead_letters.push(DeadLetter {
+                kind: "decision",
+                target: None,
+                source: Some(failure.script.clone()),
+                reason: format!("{}: {}", failure.at, failure.reason),
+                check_id: Some(finding.id.clone()),
+                event_id: Some(finding.event_id.clone()),
+                body: finding.json.as_bytes().to_vec(),
+                meta: json!({ "change": change, "script": failure.script }),
+            });
+        }
+        for skip in &decision.skips {
+            metrics::counter!("findings_router_skipped_total", "script" => skip.script.clone()).increment(1);
+        }
+        let router = router_json(change, decision);
+        for action in &decision.actions {
+            match action {
+                Action::Send(send) => {
+                    let Some(target) = self.targets.get(&send.target) else { continue };
+                    metrics::counter!("findings_router_routed_total", "target" => send.target.clone()).increment(1);
+                    let subject = send.group.as_deref().unwrap_or(&finding.id);
+                    let key = json!([send.target, subject, send.channel]).to_string();
+                    match (target.kind, memory) {
+                        (LaneKind::Records, _) => batch.records.push(NewRecord {
+                            target: target.id,
+                            urgent: send.priority >= 90,
+                            sent_at,
+                            payload: encode_record(
+                                RecordHead {
+                                    key: &key,
+                                    event_id: &finding.event_id,
+                                    time_ms: finding.time_ms(),
+                                    priority: send.priority,
+                                    failing: finding.failed(),
+                                },
+                                &router,
+                                &finding.json,
+                            ),
+                        }),
+                        // Tickets and alerts are about failures; what passes resolves them by itself, and an event
+                        // that came too late changes nothing.
+                        (LaneKind::Stateful, Some(known)) if opens(change) => batch.wishes.push(Wish::Open {
+                            target: target.id,
+                            key,
+                            finding: known.row,
+                            account: finding.account_id.clone(),
+                            priority: send.priority,
+                            event_id: finding.event_id.clone(),
+                            sent_at,
+                            payload: Box::new(notice::payload(finding, known, send, decision.score, &decision.env)),
+                        }),
+                        (LaneKind::Stateful, _) => {}
+                    }
+                }
+                Action::Hold { script, for_ms, reason } => {
+                    if let Some(known) = memory.filter(|_| opens(change)) {
+                        batch.holds.push(Hold {
+                            finding: known.row,
+                            script: script.clone(),
+                            due_at: finding.received_at + for_ms,
+                            reason: reason.clone(),
+                        });
+                    }
+                }
+            }
+        }
+        let Some(known) = memory.filter(|_| remembers) else { return };
+        if matches!(change, Change::Resolved | Change::Suppressed) {
+            let mut gone = notice::notice(finding, known, decision.score, &decision.env);
+            if change == Change::Suppressed {
+                gone.note = Some("Suppressed in Conformity.".to_owned());
+            }
+            batch.wishes.push(Wish::Resolved {
+                finding: known.row,
+                event_id: finding.event_id.clone(),
+                sent_at,
+                notice: Box::new(gone),
+            });
+            batch.unholds.push((known.row, None));
+        }
+        batch.decisions.push(NewDecision {
+            finding: known.row,
+            event_id: finding.event_id.clone(),
+            change,
+            trace: serde_json::to_string(decision).unwrap_or_default(),
+        });
+    }
+
+    /// Decides again on findings whose hold is over.
+    pub fn release_holds(&mut self) -> Result<Batch, StoreError> {
+        let routes = self.routes.current();
+        let mut batch = Batch { now_ms: now_ms(), ..Batch::default() };
+        self.fresh.clear();
+        for (hold, json) in self.store.due_holds(batch.now_ms, 200)? {
+            batch.unholds.push((hold.finding, Some(hold.script.clone())));
+            let message = RawMessage { body: json, received_at: batch.now_ms, ..RawMessage::default() };
+            let Some(finding) = decode(&message).findings.pop().map(Arc::new) else { continue };
+            let Some(known) = self.store.known(check_hash(&finding.id), &finding.id)? else { continue };
+            if known.state != MemberState::Failing {
+                continue;
+            }
+            let history = Arc::new(track::history(Some(&known), batch.now_ms));
+            let mut decision =
+                routes.decide(&finding, Change::StillFailing, &history, true, self.routes.limits());
+            // The others decided when it came; and a held script may not hold for ever.
+            keep_only(&mut decision, &hold.script);
+            decision.actions.retain(|action| matches!(action, Action::Send(_)));
+            let event = Event {
+                finding: &finding,
+                change: Change::StillFailing,
+                decision: &decision,
+                sent_at: batch.now_ms,
+            };
+            self.act(&event, Some(&known), true, &mut batch);
+        }
+        Ok(batch)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Event<'a> {
+    finding: &'a Finding,
+    change: Change,
+    decision: &'a Decision,
+    sent_at: i64,
+}
+
+/// What one script decided.
+fn keep_only(decision: &mut Decision, script: &str) {
+    decision.actions.retain(|action| match action {
+        Action::Send(send) => send.script == script,
+        Action::Hold { script: by, .. } => by == script,
+    });
+    decision.skips.retain(|skip| skip.script == script);
+    decision.failures.retain(|failure| failure.script == script);
+}
+
+/// Changes after which a ticket or an alert may stand.
+fn opens(change: Change) -> bool {
+    match change {
+        Change::Opened | Change::StillFailing | Change::Reopened => true,
+        Change::Resolved | Change::Passing | Change::Suppressed | Change::Duplicate | Change::OutOfOrder => false,
+    }
+}
+
+/// The `router` object of a Splunk event, on one line.
+fn router_json(change: Change, decision: &Decision) -> String {
+    let mut actions = Vec::new();
+    let mut held = Vec::new();
+    for action in &decision.actions {
+        match action {
+            Action::Send(send) => actions.push(json!({ "target": send.target, "priority": send.priority,
+                "script": send.script, "channel": send.channel, "group": send.group })),
+            Action::Hold { script, for_ms, reason } => {
+                held.push(json!({ "script": script, "for_ms": for_ms, "reason": reason }));
+            }
+        }
+    }
+    let skips: Vec<_> =
+        decision.skips.iter().map(|skip| json!({ "script": skip.script, "reason": skip.reason })).collect();
+    json!({ "score": decision.score, "change": change, "env": decision.env, "actions": actions, "skips": skips,
+        "held": held, "silenced": false, "routes_version": decision.routes_version })
+    .to_string()
+}
+
+fn stored(hash: u64, finding: &Finding, known: &Known, change: Change, decision: &Decision) -> StoredFinding {
+    StoredFinding {
+        hash,
+        check_id: finding.id.clone(),
+        known: known.clone(),
+        change,
+        event_id: finding.event_id.clone(),
+        account_id: finding.account_id.clone(),
+        account_name: finding.account_name.clone(),
+        rule_id: finding.rule_id.clone(),
+        rule_title: finding.rule_title.clone(),
+        risk: finding.risk.as_str().to_owned(),
+        service: finding.service.clone(),
+        region: finding.region.clone(),
+        resource: finding.resource.clone(),
+        env: decision.env.clone(),
+        score: decision.score,
+        json: finding.json.clone(),
+    }
+}

@@ -1,0 +1,121 @@
+//! READ FIRST: the way of one finding, from source to target.
+//!
+//! ```text
+//! source -> decode -> track -> route -> outbox -> deliver -> target
+//!                                         └─> only now the message leaves its queue
+//! ```
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::mpsc;
+
+use crate::{
+    clock::now_ms,
+    deliver::{Lanes, backoff},
+    engine::Engine,
+    finding::RawMessage,
+    source::{Receipt, Taken},
+    store::{Batch, Store, StoreError},
+};
+
+/// Messages of all sources, one batch after the other, into the outbox.
+pub struct Pipeline {
+    pub engine: Engine,
+    pub store: Store,
+    pub lanes: Arc<Lanes>,
+    pub max_batch: usize,
+    /// Takes nothing out of a queue.
+    pub dry_run: bool,
+}
+
+impl Pipeline {
+    /// Runs until every source has ended and the last message is durable.
+    pub async fn run(mut self, mut arrivals: mpsc::Receiver<Vec<Taken>>) {
+        let mut upkeep = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                taken = arrivals.recv() => {
+                    let Some(mut taken) = taken else { break };
+                    while taken.len() < self.max_batch && let Ok(more) = arrivals.try_recv() {
+                        taken.extend(more);
+                    }
+                    self.handle(taken).await;
+                }
+                _ = upkeep.tick() => self.upkeep().await,
+            }
+        }
+    }
+
+    /// A batch of messages, start to finish. Until they are durable they stay in their queue.
+    async fn handle(&mut self, taken: Vec<Taken>) {
+        let (messages, receipts): (Vec<RawMessage>, Vec<Receipt>) =
+            taken.into_iter().map(|taken| (taken.message, taken.receipt)).unzip();
+        let mut tries = 0;
+        loop {
+            match self.try_handle(&messages).await {
+                Ok(()) => break,
+                Err(error) => {
+                    // The sources stop by themselves once the channel is full; visibility is extended meanwhile.
+                    tracing::error!(error = %error, messages = messages.len(), "nothing could be stored; trying again");
+                    tokio::time::sleep(backoff(tries)).await;
+                    tries += 1;
+                }
+            }
+        }
+        for receipt in receipts {
+            if self.dry_run { receipt.forget() } else { receipt.acknowledge() }
+        }
+    }
+
+    async fn try_handle(&mut self, messages: &[RawMessage]) -> Result<(), StoreError> {
+        let batch = tokio::task::block_in_place(|| self.engine.decide(messages))?;
+        self.commit(batch).await
+    }
+
+    async fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
+        let now = batch.now_ms;
+        let recent = batch.recent.clone();
+        let records = batch.records.iter().map(crate::store::NewRecord::share).collect::<Vec<_>>();
+        let committed = self.store.commit(batch).await?;
+        self.engine.committed(&recent, now);
+        self.lanes.hand_over(&records, committed, now);
+        Ok(())
+    }
+
+    /// Holds that are over, and messages that an operator sent through again.
+    async fn upkeep(&mut self) {
+        let due = matches!(self.store.next_hold(), Ok(Some(at)) if at <= now_ms());
+        if due {
+            let released = tokio::task::block_in_place(|| self.engine.release_holds());
+            match released {
+                Ok(batch) => {
+                    if let Err(error) = self.commit(batch).await {
+                        tracing::error!(error = %error, "holds could not be decided; trying again");
+                    }
+                }
+                Err(error) => tracing::error!(error = %error, "holds can't be read"),
+            }
+        }
+        let Ok(inbox) = self.store.inbox(100) else { return };
+        if inbox.is_empty() {
+            return;
+        }
+        let messages: Vec<RawMessage> = inbox
+            .iter()
+            .map(|message| RawMessage {
+                source: message.source.as_str().into(),
+                body: message.body.clone(),
+                received_at: message.at,
+                sent_at: message.at,
+                meta: message.script.iter().map(|script| ("script".to_owned(), script.clone())).collect(),
+            })
+            .collect();
+        let decided = tokio::task::block_in_place(|| self.engine.decide(&messages));
+        if let Ok(mut batch) = decided {
+            batch.inbox = inbox.iter().map(|message| message.id).collect();
+            if let Err(error) = self.commit(batch).await {
+                tracing::error!(error = %error, "messages sent again could not be stored; trying again");
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! `/healthz`, `/readyz`, `/metrics` and the webhooks.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock, atomic::Ordering},
+};
+
+use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::{clock::now_ms, deliver::Lane, service::Running};
+
+static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// The recorder of this process; installed once.
+pub fn install_metrics() -> PrometheusHandle {
+    METRICS
+        .get_or_init(|| {
+            let buckets = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0];
+            let recorder = PrometheusBuilder::new()
+                .set_buckets(&buckets)
+                .unwrap_or_else(|_| PrometheusBuilder::new())
+                .build_recorder();
+            let handle = recorder.handle();
+            // Refused only where another recorder stands, whose numbers then count.
+            let _ = metrics::set_global_recorder(recorder);
+            handle
+        })
+        .clone()
+}
+
+/// Serves until `stop`.
+pub async fn start(
+    address: SocketAddr,
+    running: Arc<Running>,
+    metrics: PrometheusHandle,
+    webhooks: Router,
+    stop: CancellationToken,
+) -> std::io::Result<tokio::task::JoinHandle<()>> {
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    tracing::info!(address = %listener.local_addr()?, "listening");
+    let app = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .with_state(running)
+        .route("/metrics", get(move || std::future::ready(metrics.render())))
+        .merge(webhooks);
+    Ok(tokio::spawn(async move {
+        let served = axum::serve(listener, app).with_graceful_shutdown(async move { stop.cancelled().await });
+        if let Err(error) = served.await {
+            tracing::error!(error = %error, "the HTTP server ended");
+        }
+    }))
+}
+
+/// Ready: the store answers and no lane is full. A broken target does not make the router unready: SQS would only fill.
+async fn ready(State(running): State<Arc<Running>>) -> (StatusCode, Json<Value>) {
+    let store = running.store.next_hold().is_ok();
+    let full = running.lanes.full().map(|lane| lane.name.to_string());
+    let lanes: Vec<Value> = running.lanes.all().map(|lane| lane_status(lane)).collect();
+    let status = if store && full.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "store": store, "full": full, "lanes": lanes })))
+}
+
+pub fn lane_status(lane: &Lane) -> Value {
+    let state = &lane.state;
+    json!({
+        "target": &*lane.name,
+        "state": state.word(),
+        "waiting": state.waiting.load(Ordering::Relaxed),
+        "in_flight": state.in_flight.load(Ordering::Relaxed),
+        "broken": state.broken(),
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "gauges are floats; counts stay far below 2^52")]
+pub fn lane_gauges(lane: &Lane) {
+    let target = lane.name.to_string();
+    let waiting = lane.state.waiting.load(Ordering::Relaxed) as f64;
+    let oldest = match lane.state.oldest.load(Ordering::Relaxed) {
+        0 => 0.0,
+        at => (now_ms() - at).max(0) as f64 / 1000.0,
+    };
+    metrics::gauge!("findings_router_outbox_rows", "target" => target.clone()).set(waiting);
+    metrics::gauge!("findings_router_outbox_oldest_seconds", "target" => target.clone()).set(oldest);
+    metrics::gauge!("findings_router_lane_open", "target" => target)
+        .set(if lane.state.word() == "open" { 1.0 } else { 0.0 });
+}

@@ -1,0 +1,332 @@
+//! Puts the service together from its settings, runs it, and ends it without loss.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use connectors::ContentKind;
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::{millis, now_ms},
+    deliver::{Lane, LaneKind, Lanes},
+    engine::{Engine, Target},
+    pipeline::Pipeline,
+    route::{LiveRoutes, RouteLimits},
+    serve,
+    settings::{Settings, SourceSettings},
+    source::{FileSource, Intake, SourceState, SqsSource, Taken, WebhookSource, webhook_routes},
+    store::{Access, Retention, Store, StoreError},
+};
+
+/// Batches that may wait between sources and engine: what is received must be processed soon.
+const CHANNEL: usize = 64;
+/// Below this share of free disk the sources pause.
+const UPKEEP: Duration = Duration::from_secs(1);
+
+/// Why the service could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// Configuration or scripts: exit status 2.
+    #[error("{0}")]
+    Invalid(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("listen on {address}: {error}")]
+    Listen { address: String, error: std::io::Error },
+}
+
+/// How `run` was called.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RunOptions {
+    /// Prints deliveries instead of making them.
+    pub dry_run: bool,
+    /// Ends once nothing happened for so long.
+    pub until_idle: Option<Duration>,
+}
+
+/// What the commands and the endpoints see of a running service.
+pub struct Running {
+    pub lanes: Arc<Lanes>,
+    pub sources: Vec<(Arc<str>, Arc<SourceState>)>,
+    pub store: Store,
+    pub routes: Arc<LiveRoutes>,
+}
+
+/// Runs until `shutdown`, or until idle.
+pub async fn run(
+    settings: &Settings,
+    options: RunOptions,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServiceError> {
+    let metrics = serve::install_metrics();
+    let limits = RouteLimits {
+        targets: Some(settings.targets.keys().cloned().collect()),
+        ..RouteLimits::default()
+    };
+    let routes = LiveRoutes::load(settings.routes.clone(), limits)
+        .map_err(|problems| ServiceError::Invalid(join(&problems)))?;
+    let routes = Arc::new(routes);
+    let store = Store::open(&settings.store, Access::Router)?;
+    let (lanes, targets) = lanes(settings, &store, options).await?;
+    let lanes = Arc::new(Lanes::start(lanes)?);
+    let engine = Engine::new(store.clone(), Arc::clone(&routes), targets, millis(settings.service.dedupe_window))?;
+    let (intake, arrivals) = mpsc::channel::<Vec<Taken>>(CHANNEL);
+    let stop = CancellationToken::new();
+    let (tasks, sources, webhooks) = start_sources(settings, &intake, &stop).await;
+    drop(intake);
+    let running = Arc::new(Running {
+        lanes: Arc::clone(&lanes),
+        sources,
+        store: store.clone(),
+        routes: Arc::clone(&routes),
+    });
+    let http = match settings.listen {
+        Some(address) => Some(
+            serve::start(address, Arc::clone(&running), metrics, webhook_routes(webhooks), stop.clone())
+                .await
+                .map_err(|error| ServiceError::Listen { address: address.to_string(), error })?,
+        ),
+        None => None,
+    };
+    let pipeline = Pipeline {
+        engine,
+        store: store.clone(),
+        lanes: Arc::clone(&lanes),
+        max_batch: settings.service.max_batch.max(1),
+        dry_run: options.dry_run,
+    };
+    let pipeline = tokio::spawn(pipeline.run(arrivals));
+    let upkeep = tokio::spawn(upkeep(Arc::clone(&running), retention(settings), stop.clone()));
+    let watcher = watch(Arc::clone(&routes));
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), routes = routes.current().version(),
+        targets = settings.targets.len(), "findings-router runs");
+    tokio::select! {
+        () = shutdown => tracing::info!("stopping: sources first, then the lanes"),
+        () = until_idle(&running, options.until_idle) => {}
+    }
+    drop(watcher);
+    finish(&running, stop, tasks, pipeline, settings.service.grace_period).await;
+    upkeep.abort();
+    if let Some(http) = http {
+        http.abort();
+    }
+    drop(running);
+    // Everything else that held the lanes has ended.
+    if let Ok(lanes) = Arc::try_unwrap(lanes).map_err(|_| ()) {
+        lanes.stop().await;
+    }
+    Ok(())
+}
+
+fn join(problems: &[crate::route::RouteError]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+fn retention(settings: &Settings) -> Retention {
+    let service = &settings.service;
+    Retention {
+        dedupe_window_ms: millis(service.dedupe_window),
+        decisions_ms: millis(service.keep_decisions),
+        dead_letters_ms: millis(service.keep_dead_letters),
+        resolved_ms: millis(service.keep_resolved),
+    }
+}
+
+type LaneList = Vec<(Arc<Lane>, LaneKind)>;
+
+async fn lanes(
+    settings: &Settings,
+    store: &Store,
+    options: RunOptions,
+) -> Result<(LaneList, HashMap<String, Target>), ServiceError> {
+    let names = settings.targets.keys().cloned().collect();
+    let numbers = store.register_targets(names).await?;
+    let mut lanes = Vec::new();
+    let mut targets = HashMap::new();
+    for (name, id, paused) in numbers {
+        let Some(target) = settings.targets.get(&name) else { continue };
+        let connector = if options.dry_run {
+            connectors::connect("console", &name, serde_json::json!({}), &target.http)
+        } else {
+            connectors::connect(&target.kind, &name, target.own.clone(), &target.http)
+        }
+        .map_err(|error| ServiceError::Invalid(format!("target {name}: {error}")))?;
+        let kind = match connectors::content_kind(&target.kind) {
+            ContentKind::Notice => LaneKind::Stateful,
+            ContentKind::Record => LaneKind::Records,
+        };
+        let lane = Lane::new(name.as_str().into(), id, connector.into(), store.clone(), target.lane.clone());
+        lane.state.paused.store(paused, Ordering::Relaxed);
+        targets.insert(name, Target { id, kind });
+        lanes.push((Arc::new(lane), kind));
+    }
+    Ok((lanes, targets))
+}
+
+type Sources = (JoinSet<()>, Vec<(Arc<str>, Arc<SourceState>)>, Vec<WebhookSource>);
+
+async fn start_sources(settings: &Settings, intake: &Intake, stop: &CancellationToken) -> Sources {
+    let mut tasks = JoinSet::new();
+    let mut states = Vec::new();
+    let mut webhooks = Vec::new();
+    let mut aws = None;
+    for (name, source) in &settings.sources {
+        let name: Arc<str> = name.as_str().into();
+        let state = Arc::new(SourceState::default());
+        match source {
+            SourceSettings::Sqs(sqs) => {
+                if aws.is_none() {
+                    aws = Some(aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await);
+                }
+                let Some(config) = &aws else { continue };
+                let client = aws_sdk_sqs::Client::new(config);
+                let source = Arc::new(SqsSource::new(Arc::clone(&name), client, sqs, Arc::clone(&state)));
+                tasks.spawn(source.run(intake.clone(), stop.clone()));
+            }
+            SourceSettings::Webhook(webhook) => {
+                // A request that waits is answered or refused; none can be on its way unseen.
+                state.empty.store(true, Ordering::SeqCst);
+                webhooks.push(WebhookSource {
+                    name: Arc::clone(&name),
+                    path: webhook.path.clone(),
+                    secret: webhook.secret.clone(),
+                    headers: webhook.signature_headers.clone(),
+                    max_bytes: webhook.max_bytes,
+                    intake: intake.clone(),
+                });
+            }
+            SourceSettings::File(file) => {
+                let path = if file.path == "-" { file.path.clone() } else { settings.resolve(&file.path).display().to_string() };
+                let source = FileSource { name: Arc::clone(&name), path, state: Arc::clone(&state) };
+                let intake = intake.clone();
+                let state = Arc::clone(&state);
+                tasks.spawn_blocking(move || match source.run(&intake) {
+                    Ok(lines) => tracing::info!(source = %source.name, lines, "the file is read to its end"),
+                    Err(error) => {
+                        tracing::error!(source = %source.name, path = source.path, error = %error, "the file can't be read");
+                        state.empty.store(true, Ordering::SeqCst);
+                    }
+                });
+            }
+        }
+        states.push((name, state));
+    }
+    (tasks, states, webhooks)
+}
+
+/// Stops the sources, lets what was taken become durable, then drains the lanes for the grace period.
+async fn finish(
+    running: &Running,
+    stop: CancellationToken,
+    mut tasks: JoinSet<()>,
+    pipeline: tokio::task::JoinHandle<()>,
+    grace: Duration,
+) {
+    running.lanes.drain();
+    stop.cancel();
+    let deadline = Instant::now() + grace;
+    let sources = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout_at(deadline, sources).await.is_err() {
+        tracing::warn!("a source did not end in time; what it had is redelivered");
+    }
+    tasks.abort_all();
+    if tokio::time::timeout_at(deadline, pipeline).await.is_err() {
+        tracing::warn!("the outbox did not take everything in time; what is missing is redelivered");
+    }
+    while !running.lanes.is_idle() && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for lane in running.lanes.all() {
+        let waiting = lane.state.waiting.load(Ordering::SeqCst);
+        if waiting > 0 {
+            let broken = lane.state.broken().map(|broken| broken.reason);
+            tracing::warn!(target = %lane.name, waiting, broken, "rows stay in the store for the next start");
+        }
+    }
+}
+
+async fn until_idle(running: &Running, quiet: Option<Duration>) {
+    let Some(quiet) = quiet else { return std::future::pending().await };
+    let mut idle_since: Option<Instant> = None;
+    loop {
+        tokio::time::sleep(Duration::from_millis(50).min(quiet / 4)).await;
+        let idle = running.sources.iter().all(|(_, state)| state.is_idle()) && running.lanes.is_idle();
+        if !idle {
+            idle_since = None;
+            continue;
+        }
+        if idle_since.get_or_insert_with(Instant::now).elapsed() >= quiet {
+            return;
+        }
+    }
+}
+
+async fn upkeep(running: Arc<Running>, keep: Retention, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(UPKEEP);
+    let mut rounds = 0_u64;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => rounds += 1,
+        }
+        let full = running.lanes.full().map(|lane| Arc::clone(&lane.name));
+        for (name, state) in &running.sources {
+            if state.closed.swap(full.is_some(), Ordering::Relaxed) != full.is_some() {
+                match &full {
+                    Some(target) => tracing::error!(source = %name, target = %target, "the lane is full: the source pauses"),
+                    None => tracing::info!(source = %name, "there is room again: the source goes on"),
+                }
+            }
+        }
+        if let Ok(paused) = running.store.paused_targets() {
+            for lane in running.lanes.all() {
+                if let Some((_, paused)) = paused.iter().find(|(name, _)| **name == *lane.name) {
+                    lane.state.paused.store(*paused, Ordering::Relaxed);
+                }
+            }
+        }
+        for lane in running.lanes.all() {
+            serve::lane_gauges(lane);
+            if rounds % 5 == 0 {
+                let status = serve::lane_status(lane);
+                let _ = running.store.report_lane(lane.id, status, now_ms()).await;
+            }
+        }
+        if rounds % 60 == 0
+            && let Err(error) = running.store.prune(now_ms(), keep).await
+        {
+            tracing::error!(error = %error, "upkeep of the store failed");
+        }
+    }
+}
+
+/// Exchanges the scripts when their files change.
+fn watch(routes: Arc<LiveRoutes>) -> Option<notify::RecommendedWatcher> {
+    use notify::Watcher;
+    let directory = routes.directory().to_owned();
+    let mut last = std::time::Instant::now();
+    let handler = move |event: notify::Result<notify::Event>| {
+        let changed = event.is_ok_and(|event| !event.kind.is_access());
+        if !changed || last.elapsed() < Duration::from_millis(200) {
+            return;
+        }
+        // Editors write in several steps; what comes after is seen by the next event.
+        std::thread::sleep(Duration::from_millis(200));
+        last = std::time::Instant::now();
+        match routes.reload() {
+            Ok(true) => tracing::info!(version = routes.current().version(), "the scripts were exchanged"),
+            Ok(false) => {}
+            Err(problems) => {
+                tracing::error!(problems = join(&problems), "the changed scripts can't be used; the old set stays");
+            }
+        }
+    };
+    let mut watcher = notify::recommended_watcher(handler).ok()?;
+    watcher.watch(&directory, notify::RecursiveMode::Recursive).ok()?;
+    Some(watcher)
+}

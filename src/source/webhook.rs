@@ -1,0 +1,114 @@
+//! Conformity's webhook channel: HMAC-SHA256 over the raw body, in lower-case hex, with the token as text.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::{Bytes, to_bytes},
+    extract::{Request, State},
+    http::StatusCode,
+    routing::post,
+};
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
+use tokio::sync::oneshot;
+
+use super::{Intake, Receipt, Taken};
+use crate::{clock::now_ms, finding::RawMessage};
+
+/// A sender that waits longer than this sends again.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct WebhookSource {
+    pub name: Arc<str>,
+    pub path: String,
+    pub secret: SecretString,
+    pub headers: Vec<String>,
+    pub max_bytes: usize,
+    pub intake: Intake,
+}
+
+/// A route for each webhook source.
+pub fn routes(sources: Vec<WebhookSource>) -> Router {
+    let mut router = Router::new();
+    let mut paths: HashMap<String, ()> = HashMap::new();
+    for source in sources {
+        if paths.insert(source.path.clone(), ()).is_none() {
+            let path = source.path.clone();
+            router = router.merge(Router::new().route(&path, post(take)).with_state(Arc::new(source)));
+        }
+    }
+    router
+}
+
+async fn take(State(source): State<Arc<WebhookSource>>, request: Request) -> (StatusCode, &'static str) {
+    let signatures: Vec<String> = source
+        .headers
+        .iter()
+        .filter_map(|name| request.headers().get(name))
+        .filter_map(|value| value.to_str().ok().map(str::to_owned))
+        .collect();
+    if signatures.is_empty() {
+        return (StatusCode::UNAUTHORIZED, "signature missing\n");
+    }
+    let Ok(body) = to_bytes(request.into_body(), source.max_bytes).await else {
+        return (StatusCode::PAYLOAD_TOO_LARGE, "body too large\n");
+    };
+    if !signatures.iter().any(|signature| verify(source.secret.expose_secret(), &body, signature)) {
+        return (StatusCode::UNAUTHORIZED, "signature wrong\n");
+    }
+    let now = now_ms();
+    let (answer, durable) = oneshot::channel();
+    let message = RawMessage {
+        source: Arc::clone(&source.name),
+        body: Vec::from(body),
+        received_at: now,
+        sent_at: now,
+        meta: Vec::new(),
+    };
+    let taken = Taken { message, receipt: Receipt::Webhook(answer) };
+    let committed = async {
+        source.intake.send(vec![taken]).await.ok()?;
+        durable.await.ok()
+    };
+    match tokio::time::timeout(PATIENCE, committed).await {
+        Ok(Some(())) => (StatusCode::OK, "ok\n"),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "not taken; send it again\n"),
+    }
+}
+
+/// Compares in constant time. The documented sample signs the compact form of the body: that one counts too.
+fn verify(secret: &str, body: &Bytes, signature: &str) -> bool {
+    let Ok(expected) = hex::decode(signature.trim()) else { return false };
+    let matches = |bytes: &[u8]| {
+        Hmac::<Sha256>::new_from_slice(secret.as_bytes())
+            .is_ok_and(|mac| mac.chain_update(bytes).verify_slice(&expected).is_ok())
+    };
+    matches(body)
+        || serde_json::from_slice::<serde_json::Value>(body)
+            .is_ok_and(|value| matches(value.to_string().as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sign(secret: &str, body: &[u8]) -> String {
+        let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length");
+        hex::encode(mac.chain_update(body).finalize().into_bytes())
+    }
+
+    #[test]
+    fn only_the_right_secret_over_the_right_body_is_accepted() {
+        let body = Bytes::from_static(b"{\"id\": 1}");
+        let good = sign("token", &body);
+        assert!(verify("token", &body, &good));
+        assert!(verify("token", &body, &sign("token", b"{\"id\":1}")), "the compact form");
+        assert!(!verify("other", &body, &good));
+        assert!(!verify("token", &Bytes::from_static(b"{\"id\": 2}"), &good));
+        for bad in ["", "zz", &good[..10]] {
+            assert!(!verify("token", &body, bad), "{bad}");
+        }
+    }
+}
