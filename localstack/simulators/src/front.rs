@@ -408,7 +408,7 @@ impl Front {
 }
 
 /// Ends the task of this connection, and with it the connection, without an answer and without a panic message.
-fn drop_connection() -> Response {
+fn drop_connection<T>() -> T {
     std::panic::resume_unwind(Box::new("connection dropped on purpose"))
 }
 

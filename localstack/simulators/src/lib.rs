@@ -2,3 +2,4 @@
 
 mod aws;
 mod front;
+mod jira;
