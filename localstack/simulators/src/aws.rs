@@ -179,11 +179,7 @@ impl Aws {
 
     fn need_queue(&self, reference: &str) -> Result<Arc<Queue>, SqsError> {
         self.queue(reference).ok_or_else(|| {
-            error(
-                "QueueDoesNotExist",
-                "AWS.SimpleQueueService.NonExistentQueue",
-                "The specified queue does not exist.",
-            )
+            error("QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue", "The specified queue does not exist.")
         })
     }
 
@@ -281,7 +277,9 @@ impl Aws {
         let queue = self.need_queue(text(input, "QueueUrl"))?;
         let max = number(&input["MaxNumberOfMessages"]).unwrap_or(1);
         if !(1..=10).contains(&max) {
-            return Err(invalid("Value for parameter MaxNumberOfMessages is invalid. Reason: Must be between 1 and 10."));
+            return Err(invalid(
+                "Value for parameter MaxNumberOfMessages is invalid. Reason: Must be between 1 and 10.",
+            ));
         }
         let visibility = number(&input["VisibilityTimeout"]).map_or(queue.visibility, Duration::from_secs);
         let wait = number(&input["WaitTimeSeconds"]).map_or(queue.wait, Duration::from_secs);
@@ -318,9 +316,9 @@ impl Aws {
 
     fn change_visibility(queue: &Queue, entry: &Value) -> SqsResult {
         let (seq, receives) = parse_handle(text(entry, "ReceiptHandle")).ok_or_else(bad_handle)?;
-        let timeout = number(&entry["VisibilityTimeout"])
-            .filter(|seconds| *seconds <= 43_200)
-            .ok_or_else(|| invalid("Value for parameter VisibilityTimeout is invalid. Reason: Must be between 0 and 43200."))?;
+        let timeout = number(&entry["VisibilityTimeout"]).filter(|seconds| *seconds <= 43_200).ok_or_else(|| {
+            invalid("Value for parameter VisibilityTimeout is invalid. Reason: Must be between 0 and 43200.")
+        })?;
         let now = Instant::now();
         let mut state = lock(&queue.state);
         state.wake(now);
@@ -347,10 +345,16 @@ impl Aws {
     fn send_one(&self, queue: &Queue, entry: &Value) -> SqsResult {
         let body = text(entry, "MessageBody");
         if body.is_empty() {
-            return Err(error("MissingParameter", "MissingParameter", "The request must contain the parameter MessageBody."));
+            return Err(error(
+                "MissingParameter",
+                "MissingParameter",
+                "The request must contain the parameter MessageBody.",
+            ));
         }
         if body.len() > 1_048_576 {
-            return Err(invalid("One or more parameters are invalid. Reason: Message must be shorter than 1048576 bytes."));
+            return Err(invalid(
+                "One or more parameters are invalid. Reason: Message must be shorter than 1048576 bytes.",
+            ));
         }
         let (id, md5) = self.put(queue, body.to_owned(), entry);
         Ok(json!({"MessageId": id, "MD5OfMessageBody": md5}))
@@ -387,7 +391,9 @@ impl Aws {
                     && name.len() <= 80
                     && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
                 if !ok {
-                    return Err(invalid("Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length"));
+                    return Err(invalid(
+                        "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length",
+                    ));
                 }
                 Ok(json!({"QueueUrl": self.create_queue(name, &input["Attributes"])}))
             }
@@ -420,7 +426,11 @@ impl Aws {
                 let queue = queue()?;
                 batch(input, |entry| Self::change_visibility(&queue, entry))
             }
-            _ => Err(error("UnsupportedOperation", "AWS.SimpleQueueService.UnsupportedOperation", format!("No {action}."))),
+            _ => Err(error(
+                "UnsupportedOperation",
+                "AWS.SimpleQueueService.UnsupportedOperation",
+                format!("No {action}."),
+            )),
         }
     }
 
@@ -462,10 +472,8 @@ impl Aws {
             let topic = topics.get(topic_arn)?;
             topic.subscriptions.iter().map(|to| (Arc::clone(&to.queue), to.raw, to.arn.clone())).collect()
         };
-        let shown: Map<String, Value> = attributes
-            .iter()
-            .map(|(name, value)| (name.clone(), json!({"Type": "String", "Value": value})))
-            .collect();
+        let shown: Map<String, Value> =
+            attributes.iter().map(|(name, value)| (name.clone(), json!({"Type": "String", "Value": value}))).collect();
         for (queue, raw, arn) in targets {
             if raw {
                 let typed: Map<String, Value> = attributes
@@ -573,11 +581,7 @@ impl Aws {
                     let subject = form.get(&format!("{prefix}Subject")).cloned();
                     match self.publish_with(get("TopicArn"), message, subject, attributes_of(form, &prefix)) {
                         Some(sent) => {
-                            let _ = write!(
-                                good,
-                                "<member><Id>{}</Id><MessageId>{sent}</MessageId></member>",
-                                xml(id)
-                            );
+                            let _ = write!(good, "<member><Id>{}</Id><MessageId>{sent}</MessageId></member>", xml(id));
                         }
                         None => {
                             found = false;
@@ -717,7 +721,8 @@ fn described(seq: u64, message: &Message, input: &Value) -> Value {
         "MD5OfBody": message.md5,
         "Body": message.body,
     });
-    let wanted = |name: &str| asked(&input["AttributeNames"], name) || asked(&input["MessageSystemAttributeNames"], name);
+    let wanted =
+        |name: &str| asked(&input["AttributeNames"], name) || asked(&input["MessageSystemAttributeNames"], name);
     let mut attributes = Map::new();
     for (name, value) in [
         ("ApproximateReceiveCount", message.receives.to_string()),
@@ -749,9 +754,9 @@ fn described(seq: u64, message: &Message, input: &Value) -> Value {
 }
 
 fn asked(names: &Value, name: &str) -> bool {
-    names
-        .as_array()
-        .is_some_and(|names| names.iter().filter_map(Value::as_str).any(|one| one == "All" || one == ".*" || one == name))
+    names.as_array().is_some_and(|names| {
+        names.iter().filter_map(Value::as_str).any(|one| one == "All" || one == ".*" || one == name)
+    })
 }
 
 fn parse_handle(handle: &str) -> Option<(u64, u32)> {

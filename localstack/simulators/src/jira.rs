@@ -250,7 +250,9 @@ impl Jira {
             .iter()
             .enumerate()
             .filter(|(_, (name, _, _))| *name != stored.issue.status)
-            .map(|(index, (name, _, id))| json!({"id": id, "name": name, "isAvailable": true, "to": status_json(index)}))
+            .map(
+                |(index, (name, _, id))| json!({"id": id, "name": name, "isAvailable": true, "to": status_json(index)}),
+            )
             .collect();
         Answer::json(200, &json!({"expand": "transitions", "transitions": open}))
     }
@@ -259,8 +261,7 @@ impl Jira {
         let mut state = lock(&self.state);
         let Some(stored) = state.find(reference) else { return missing() };
         let id = input["transition"]["id"].as_str().unwrap_or_default();
-        let Some((name, _, _)) =
-            STATUSES.iter().find(|(name, _, known)| *known == id && *name != stored.issue.status)
+        let Some((name, _, _)) = STATUSES.iter().find(|(name, _, known)| *known == id && *name != stored.issue.status)
         else {
             let text = format!("It seems that you have tried to perform an illegal workflow operation ({id}).");
             return Answer::json(400, &json!({"errorMessages": [text], "errors": {}}));
@@ -291,8 +292,7 @@ impl Jira {
             .iter()
             .filter(|stored| {
                 let fresh = reconciled.contains(&stored.issue.id);
-                let seen =
-                    stored.versions.iter().rev().find(|(at, _, _)| fresh || now.duration_since(*at) >= lag);
+                let seen = stored.versions.iter().rev().find(|(at, _, _)| fresh || now.duration_since(*at) >= lag);
                 seen.is_some_and(|(_, labels, status)| query.matches(&stored.issue, labels, status))
             })
             .map(|stored| self.shown(&stored.issue, &input["fields"], v3))
@@ -388,11 +388,16 @@ impl Stored {
 impl Service for Jira {
     async fn answer(&self, call: Call) -> Answer {
         if !self.authorised(call.header("authorization")) {
-            return Answer::json(401, &json!({"errorMessages": ["Client must be authenticated to access this resource."], "errors": {}}));
+            return Answer::json(
+                401,
+                &json!({"errorMessages": ["Client must be authenticated to access this resource."], "errors": {}}),
+            );
         }
         let (v3, rest) = if let Some(rest) = call.path.strip_prefix("/rest/api/3/") {
             (true, rest)
-        } else if let Some(rest) = call.path.strip_prefix("/rest/api/2/").or_else(|| call.path.strip_prefix("/rest/api/latest/")) {
+        } else if let Some(rest) =
+            call.path.strip_prefix("/rest/api/2/").or_else(|| call.path.strip_prefix("/rest/api/latest/"))
+        {
             (false, rest)
         } else {
             return Answer::json(404, &json!({"errorMessages": ["Not found"], "errors": {}}));
@@ -402,7 +407,10 @@ impl Service for Jira {
             Ok(input) => input,
             Err(_) if !has_body => Value::Null,
             Err(_) => {
-                return Answer::json(400, &json!({"errorMessages": ["There was an error parsing JSON. Check that your request body is valid."]}));
+                return Answer::json(
+                    400,
+                    &json!({"errorMessages": ["There was an error parsing JSON. Check that your request body is valid."]}),
+                );
             }
         };
         let parts: Vec<&str> = rest.split('/').collect();
@@ -522,10 +530,7 @@ fn labels_of(value: &Value) -> Vec<String> {
 fn check_labels(value: &Value, errors: &mut Map<String, Value>) {
     for label in labels_of(value) {
         if label.contains(char::is_whitespace) {
-            errors.insert(
-                "labels".to_owned(),
-                json!(format!("The label '{label}' contains spaces which is invalid.")),
-            );
+            errors.insert("labels".to_owned(), json!(format!("The label '{label}' contains spaces which is invalid.")));
         } else if label.chars().count() > 255 {
             errors.insert("labels".to_owned(), json!("The label is too long; at most 255 characters are allowed."));
         }
@@ -536,10 +541,8 @@ fn check_fields(fields: &Value, v3: bool, errors: &mut Map<String, Value>) {
     check_labels(&fields["labels"], errors);
     if let Some(summary) = fields["summary"].as_str() {
         if summary.contains(['\n', '\r']) {
-            errors.insert(
-                "summary".to_owned(),
-                json!("The summary is invalid because it contains newline characters."),
-            );
+            errors
+                .insert("summary".to_owned(), json!("The summary is invalid because it contains newline characters."));
         } else if summary.chars().count() > 255 {
             errors.insert("summary".to_owned(), json!("Summary must be less than 255 characters."));
         }
@@ -627,7 +630,19 @@ impl Jql {
             } else {
                 values.push(unquoted(rest.next().ok_or_else(fail)?));
             }
-            let known = ["project", "labels", "statuscategory", "status", "key", "id", "issuekey", "issue", "resolution", "issuetype", "type"];
+            let known = [
+                "project",
+                "labels",
+                "statuscategory",
+                "status",
+                "key",
+                "id",
+                "issuekey",
+                "issue",
+                "resolution",
+                "issuetype",
+                "type",
+            ];
             if !known.contains(&field_name.as_str()) {
                 return Err(format!("Field '{field}' does not exist or you do not have permission to view it."));
             }
@@ -638,7 +653,9 @@ impl Jql {
                 }
                 Some(token) if token.eq_ignore_ascii_case("order") => {}
                 None => {}
-                Some(token) => return Err(format!("Error in the JQL Query: '{token}' is not supported by the simulator.")),
+                Some(token) => {
+                    return Err(format!("Error in the JQL Query: '{token}' is not supported by the simulator."));
+                }
             }
         }
         Ok(query)
@@ -691,7 +708,9 @@ fn tokens(text: &str) -> Result<Vec<String>, String> {
                         Some('\\') => word.extend(chars.next()),
                         Some(next) if next == c => break,
                         Some(next) => word.push(next),
-                        None => return Err("Error in the JQL Query: The quoted string has not been completed.".to_owned()),
+                        None => {
+                            return Err("Error in the JQL Query: The quoted string has not been completed.".to_owned());
+                        }
                     }
                 }
                 tokens.push(word);

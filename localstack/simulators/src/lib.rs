@@ -3,6 +3,7 @@
 mod aws;
 mod front;
 mod jira;
+pub mod scan;
 mod slack;
 mod splunk;
 
@@ -89,10 +90,9 @@ impl Simulators {
         })
         .await?;
         let splunk = SplunkSim { front, service };
-        let (front, service) = front::Front::start(bind, options.slack_port, keep, 65_536, |_| {
-            Arc::new(slack::Slack::new(options.slack))
-        })
-        .await?;
+        let (front, service) =
+            front::Front::start(bind, options.slack_port, keep, 65_536, |_| Arc::new(slack::Slack::new(options.slack)))
+                .await?;
         Ok(Self { aws, jira, splunk, slack: SlackSim { front, service } })
     }
 

@@ -101,7 +101,9 @@ impl Slack {
     fn call(&self, method: &str, input: Value) -> Result<Value, &'static str> {
         let channel = input["channel"].as_str().unwrap_or_default().to_owned();
         if method == "auth.test" {
-            return Ok(json!({"team": "Simulated", "user": "router", "team_id": "T00000001", "user_id": "U00000001", "bot_id": "B00000001"}));
+            return Ok(
+                json!({"team": "Simulated", "user": "router", "team_id": "T00000001", "user_id": "U00000001", "bot_id": "B00000001"}),
+            );
         }
         if !matches!(method, "chat.postMessage" | "chat.update" | "conversations.history" | "conversations.info") {
             return Err("unknown_method");
@@ -153,10 +155,14 @@ impl Slack {
                     .filter(|message| {
                         let ts = micros(&message.ts);
                         oldest.as_deref().map(micros).is_none_or(|oldest| ts > oldest || (inclusive && ts == oldest))
-                            && latest.as_deref().map(micros).is_none_or(|latest| ts < latest || (inclusive && ts == latest))
+                            && latest
+                                .as_deref()
+                                .map(micros)
+                                .is_none_or(|latest| ts < latest || (inclusive && ts == latest))
                     })
                     .collect();
-                let page: Vec<_> = found.iter().skip(skip).take(limit).map(|message| shown(message, metadata)).collect();
+                let page: Vec<_> =
+                    found.iter().skip(skip).take(limit).map(|message| shown(message, metadata)).collect();
                 let more = skip + page.len() < found.len();
                 let cursor = if more { (skip + page.len()).to_string() } else { String::new() };
                 Ok(json!({"messages": page, "has_more": more, "response_metadata": {"next_cursor": cursor}}))
@@ -268,7 +274,8 @@ fn check_content(input: &Value) -> Result<(), &'static str> {
     for blocks in lists {
         let blocks = blocks.as_array().map(Vec::as_slice).unwrap_or_default();
         let bad = |block: &Value| {
-            let long = |value: &Value, max: usize| value["text"].as_str().is_some_and(|text| text.chars().count() > max);
+            let long =
+                |value: &Value, max: usize| value["text"].as_str().is_some_and(|text| text.chars().count() > max);
             let fields = block["fields"].as_array().map(Vec::as_slice).unwrap_or_default();
             block["type"].as_str().is_none()
                 || (block["type"] == "header" && long(&block["text"], 150))

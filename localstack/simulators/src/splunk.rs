@@ -183,10 +183,9 @@ impl Service for Splunk {
                     None => coded(200, 17, "HEC is healthy"),
                 }
             }
-            (
-                "POST",
-                "/services/collector" | "/services/collector/event" | "/services/collector/event/1.0",
-            ) => self.authorise(&call).unwrap_or_else(|| self.collect(&call)),
+            ("POST", "/services/collector" | "/services/collector/event" | "/services/collector/event/1.0") => {
+                self.authorise(&call).unwrap_or_else(|| self.collect(&call))
+            }
             ("POST", "/services/collector/ack") => self.authorise(&call).unwrap_or_else(|| self.acks(&call)),
             _ => Answer::json(404, &json!({"text": "The requested URL was not found on this server.", "code": 404})),
         }
