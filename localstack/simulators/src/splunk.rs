@@ -1,0 +1,223 @@
+//! The Splunk HTTP Event Collector.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::Read as _;
+use std::sync::Mutex;
+
+use serde_json::{Map, Value, json};
+
+use crate::front::{Answer, Call, Service, lock};
+
+/// What the collector accepts and keeps.
+#[derive(Debug, Clone)]
+pub struct SplunkOptions {
+    /// The token.
+    pub token: String,
+    /// The indexes; any name when `None`.
+    pub indexes: Option<Vec<String>>,
+    /// Whether indexer acknowledgement is on, so that a channel is required and an `ackId` answered.
+    pub ack: bool,
+    /// Whether events are kept; otherwise only their number and the hashes of their `event_id`.
+    pub store_events: bool,
+}
+
+impl Default for SplunkOptions {
+    fn default() -> Self {
+        Self { token: "hec-token".to_owned(), indexes: None, ack: false, store_events: true }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    events: Vec<Value>,
+    count: u64,
+    ids: HashSet<u64>,
+    acks: HashMap<String, u64>,
+}
+
+/// The state of the simulated collector.
+pub(crate) struct Splunk {
+    options: SplunkOptions,
+    state: Mutex<State>,
+}
+
+impl Splunk {
+    pub(crate) fn new(options: SplunkOptions) -> Self {
+        Self { options, state: Mutex::default() }
+    }
+
+    pub(crate) fn events(&self) -> Vec<Value> {
+        lock(&self.state).events.clone()
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        lock(&self.state).count
+    }
+
+    pub(crate) fn distinct(&self) -> u64 {
+        lock(&self.state).ids.len() as u64
+    }
+
+    fn authorise(&self, call: &Call) -> Option<Answer> {
+        let header = call.header("authorization");
+        if header.is_empty() {
+            return Some(coded(401, 2, "Token is required"));
+        }
+        match header.strip_prefix("Splunk ") {
+            None => Some(coded(401, 3, "Invalid authorization")),
+            Some(token) if token != self.options.token => Some(coded(403, 4, "Invalid token")),
+            Some(_) => None,
+        }
+    }
+
+    fn collect(&self, call: &Call) -> Answer {
+        let channel = channel(call);
+        if self.options.ack && channel.is_empty() {
+            return coded(400, 10, "Data channel is missing");
+        }
+        let mut unpacked = Vec::new();
+        let body: &[u8] = match call.header("content-encoding") {
+            "" | "identity" => &call.body,
+            "gzip" => {
+                if flate2::read::MultiGzDecoder::new(&call.body[..]).read_to_end(&mut unpacked).is_err() {
+                    return coded(400, 6, "Invalid data format");
+                }
+                &unpacked
+            }
+            _ => return Answer::typed(415, "text/html", "<html>Unsupported media type</html>"),
+        };
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return coded(400, 5, "No data");
+        }
+        // Objects before a bad one are indexed, that one and the rest are not.
+        let mut good = Vec::new();
+        let mut fault = None;
+        for (index, item) in serde_json::Deserializer::from_slice(body).into_iter::<Value>().enumerate() {
+            let problem = match &item {
+                Ok(event) => self.problem(event),
+                Err(_) => Some((6, "Invalid data format")),
+            };
+            if let Some((code, text)) = problem {
+                // Of a wrong index it is the number after.
+                fault = Some((code, text, if code == 7 { index + 1 } else { index }));
+                break;
+            }
+            good.extend(item);
+        }
+        let mut state = lock(&self.state);
+        for event in good {
+            state.count += 1;
+            let mut hasher = DefaultHasher::new();
+            match event_id(&event, 3) {
+                Some(id) => id.hash(&mut hasher),
+                None => event.to_string().hash(&mut hasher),
+            }
+            state.ids.insert(hasher.finish());
+            if self.options.store_events {
+                state.events.push(event);
+            }
+        }
+        let mut answer = match fault {
+            None => json!({"text": "Success", "code": 0}),
+            Some((code, text, number)) => json!({"text": text, "code": code, "invalid-event-number": number}),
+        };
+        if self.options.ack {
+            let next = state.acks.entry(channel).or_default();
+            answer["ackId"] = json!(*next);
+            *next += 1;
+        }
+        Answer::json(if fault.is_some() { 400 } else { 200 }, &answer)
+    }
+
+    fn problem(&self, event: &Value) -> Option<(u8, &'static str)> {
+        let Some(object) = event.as_object() else { return Some((6, "Invalid data format")) };
+        match object.get("event") {
+            None => return Some((12, "Event field is required")),
+            Some(Value::Null) => return Some((13, "Event field cannot be blank")),
+            Some(Value::String(text)) if text.is_empty() => return Some((13, "Event field cannot be blank")),
+            Some(_) => {}
+        }
+        let index = object.get("index").and_then(Value::as_str);
+        if let (Some(known), Some(index)) = (&self.options.indexes, index)
+            && !known.iter().any(|one| one == index)
+        {
+            return Some((7, "Incorrect index"));
+        }
+        let nested = object.get("fields").is_some_and(|fields| match fields {
+            Value::Object(fields) => fields.values().any(Value::is_object),
+            Value::Null => false,
+            _ => true,
+        });
+        nested.then_some((15, "Error in handling indexed fields"))
+    }
+
+    fn acks(&self, call: &Call) -> Answer {
+        if !self.options.ack {
+            return coded(400, 14, "ACK is disabled");
+        }
+        let channel = channel(call);
+        if channel.is_empty() {
+            return coded(400, 10, "Data channel is missing");
+        }
+        let input: Value = serde_json::from_slice(&call.body).unwrap_or(Value::Null);
+        let issued = lock(&self.state).acks.get(&channel).copied().unwrap_or(0);
+        let acks: Map<String, Value> = input["acks"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_u64)
+            .map(|id| (id.to_string(), json!(id < issued)))
+            .collect();
+        Answer::json(200, &json!({ "acks": acks }))
+    }
+}
+
+impl Service for Splunk {
+    async fn answer(&self, call: Call) -> Answer {
+        let path = call.path.trim_end_matches('/');
+        match (call.method.as_str(), path) {
+            ("GET", "/services/collector/health" | "/services/collector/health/1.0") => {
+                match self.authorise(&call).filter(|_| !call.header("authorization").is_empty()) {
+                    Some(_) => coded(400, 21, "Invalid token"),
+                    None => coded(200, 17, "HEC is healthy"),
+                }
+            }
+            ("POST", "/services/collector" | "/services/collector/event" | "/services/collector/event/1.0") => {
+                self.authorise(&call).unwrap_or_else(|| self.collect(&call))
+            }
+            ("POST", "/services/collector/ack") => self.authorise(&call).unwrap_or_else(|| self.acks(&call)),
+            _ => Answer::json(404, &json!({"text": "The requested URL was not found on this server.", "code": 404})),
+        }
+    }
+
+    fn stats(&self) -> Value {
+        let state = lock(&self.state);
+        json!({"count": state.count, "distinct": state.ids.len()})
+    }
+}
+
+fn coded(status: u16, code: u8, text: &str) -> Answer {
+    Answer::json(status, &json!({"text": text, "code": code}))
+}
+
+fn channel(call: &Call) -> String {
+    let header = call.header("x-splunk-request-channel");
+    if header.is_empty() { call.query("channel").unwrap_or_default() } else { header.to_owned() }
+}
+
+/// The first `event_id` among the fields, or else in the event, at most `depth` objects deep.
+fn event_id(value: &Value, depth: u8) -> Option<&str> {
+    let object = value.as_object()?;
+    if let Some(id) = object.get("event_id").and_then(Value::as_str) {
+        return Some(id);
+    }
+    if depth == 0 {
+        return None;
+    }
+    ["fields", "event"]
+        .iter()
+        .filter_map(|name| object.get(*name))
+        .chain(object.values())
+        .find_map(|inner| event_id(inner, depth - 1))
+}
