@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{Connector, HttpOptions, console, file, splunk};
+use crate::{Connector, HttpOptions, console, file, jira, slack, splunk};
 
 /// The target types that are built.
 pub const KINDS: &[&str] = &["console", "file", "jira", "slack", "splunk_hec"];
@@ -35,10 +35,12 @@ impl ConfigError {
 }
 
 /// Builds a target's connector; contacts nothing.
-pub fn connect(kind: &str, _name: &str, settings: Value, http: &HttpOptions) -> Result<Box<dyn Connector>, ConfigError> {
+pub fn connect(kind: &str, name: &str, settings: Value, http: &HttpOptions) -> Result<Box<dyn Connector>, ConfigError> {
     Ok(match kind {
         "console" => Box::new(read::<console::ConsoleConfig>(settings)?.connect()),
         "file" => Box::new(read::<file::FileConfig>(settings)?.connect()?),
+        "jira" => Box::new(read::<jira::JiraConfig>(settings)?.connect(name, http)?),
+        "slack" => Box::new(read::<slack::SlackConfig>(settings)?.connect(name, http)?),
         "splunk_hec" => Box::new(read::<splunk::SplunkConfig>(settings)?.connect(http)?),
         other => {
             let problem = format!("there is no target type `{other}`; built are: {}", KINDS.join(", "));
@@ -51,6 +53,8 @@ pub fn connect(kind: &str, _name: &str, settings: Value, http: &HttpOptions) -> 
 pub fn keys(kind: &str) -> &'static [&'static str] {
     match kind {
         "file" => file::KEYS,
+        "jira" => jira::KEYS,
+        "slack" => slack::KEYS,
         "splunk_hec" => splunk::KEYS,
         _ => &[],
     }

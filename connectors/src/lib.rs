@@ -10,9 +10,12 @@ mod delivery;
 pub mod file;
 pub mod http;
 
+pub mod jira;
 mod notice;
 
+pub mod slack;
 pub mod splunk;
+pub mod text;
 
 pub use delivery::{
     Connector, Content, Delivery, Found, Health, Ledger, LedgerState, Limits, Quota, QuotaClosed, Rate, Receipt,

@@ -15,7 +15,7 @@ pub fn table(headers: &[&str], rows: Vec<Vec<String>>, empty: &str) {
         return;
     }
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(headers);
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(headers);
     for row in rows {
         table.add_row(row.into_iter().map(|cell| plain(&cell)));
     }

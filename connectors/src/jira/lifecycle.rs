@@ -1,0 +1,309 @@
+//! The life of a ticket: created, updated, resolved, reopened; people's word counts more than ours.
+
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+
+use super::{JiraConfig, client::Client, payload};
+use crate::{Answer, Delivery, Ledger, LedgerState, Notice, Quota, Verdict, Wanted};
+
+type Step<T> = Result<T, Verdict>;
+
+fn delivered(ledger: Ledger, warning: Option<String>) -> Verdict {
+    Verdict::Delivered { ledger: Some(ledger), warning, slow_down: false }
+}
+
+/// Brings the ticket to what is wanted. `Err` is a verdict too: the first answer that ends the work.
+pub async fn deliver(
+    config: &JiraConfig,
+    client: &Client,
+    delivery: &Delivery,
+    notice: &Notice,
+    quota: &dyn Quota,
+) -> Step<Verdict> {
+    let work = Work { config, client, delivery, notice, quota, cloud: client.is_cloud(delivery.now_ms, quota).await? };
+    match (&delivery.ledger, delivery.wanted) {
+        (None, Wanted::Open) => work.create(None).await,
+        (None, Wanted::Resolved) => Ok(Verdict::delivered()),
+        (Some(ledger), wanted) => work.bring(ledger, wanted).await,
+    }
+}
+
+struct Work<'a> {
+    config: &'a JiraConfig,
+    client: &'a Client,
+    delivery: &'a Delivery,
+    notice: &'a Notice,
+    quota: &'a dyn Quota,
+    cloud: bool,
+}
+
+/// Where a ticket stands.
+struct Standing {
+    done: bool,
+    wont_fix: bool,
+    /// Its status belongs to neither category that we move between.
+    name: String,
+}
+
+impl Work<'_> {
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Step<Answer> {
+        self.client.call(method, path, body, self.delivery.now_ms, self.quota).await
+    }
+
+    async fn write(&self, method: Method, path: &str, body: &Value) -> Step<Answer> {
+        let answer = self.call(method.clone(), path, Some(body)).await?;
+        match answer.status {
+            200 | 201 | 204 => Ok(answer),
+            _ => Err(self.client.refused(&answer, &method, path, self.delivery.now_ms)),
+        }
+    }
+
+    async fn create(&self, replaces: Option<&Ledger>) -> Step<Verdict> {
+        let mut fields = payload::create_fields(self.config, self.delivery, self.notice, self.cloud);
+        let mut warning = None;
+        let mut shortened = false;
+        // Each retry takes something away, so it ends.
+        loop {
+            let answer = self.call(Method::POST, "/issue", Some(&json!({ "fields": fields }))).await?;
+            match answer.status {
+                201 => return self.created(&answer, warning, replaces).await,
+                400 => match self.degrade(&answer, &mut fields, &mut shortened) {
+                    Some(note) => warning = Some(note),
+                    None => return Err(self.bad_create(&answer)),
+                },
+                _ => return Err(self.client.refused(&answer, &Method::POST, "/issue", self.delivery.now_ms)),
+            }
+        }
+    }
+
+    async fn created(&self, answer: &Answer, warning: Option<String>, replaces: Option<&Ledger>) -> Step<Verdict> {
+        let issue = answer.json();
+        if issue["id"].as_str().is_none_or(str::is_empty) || issue["key"].as_str().is_none() {
+            let detail = format!("JIRA says created and names no issue: {}", answer.excerpt());
+            return Err(Verdict::Ambiguous { detail });
+        }
+        let hash = payload::content_hash(self.config, self.delivery, self.notice);
+        let ledger = self.client.ledger(&issue, hash, self.delivery.now_ms);
+        if let Some(old) = replaces {
+            let link = json!({ "type": { "name": "Relates" }, "inwardIssue": { "key": old.receipt.name },
+                "outwardIssue": { "key": ledger.receipt.name } });
+            // The new ticket stands either way.
+            let _ = self.write(Method::POST, "/issueLink", &link).await;
+        }
+        Ok(delivered(ledger, warning))
+    }
+
+    /// Takes away what JIRA refuses, where it is optional; what was done, or nothing when there is no way.
+    fn degrade(&self, answer: &Answer, fields: &mut Map<String, Value>, shortened: &mut bool) -> Option<String> {
+        let body = answer.json();
+        let errors = body["errors"].as_object()?;
+        let mut notes = Vec::new();
+        for (field, problem) in errors {
+            let problem = problem.as_str().unwrap_or_default();
+            match field.as_str() {
+                "project" | "issuetype" | "summary" | "labels" => return None,
+                "description" if !*shortened => {
+                    *shortened = true;
+                    let short = payload::description(self.delivery, self.notice, self.cloud, true);
+                    fields.insert(field.clone(), short);
+                    notes.push("the description was shortened".to_owned());
+                }
+                "description" => return None,
+                _ => {
+                    fields.remove(field)?;
+                    if field == "assignee"
+                        && let Some(Value::Array(labels)) = fields.get_mut("labels")
+                    {
+                        labels.push("needs-owner".into());
+                    }
+                    notes.push(format!("sent without field {field}: {problem}"));
+                }
+            }
+        }
+        (!notes.is_empty()).then(|| notes.join("; "))
+    }
+
+    fn bad_create(&self, answer: &Answer) -> Verdict {
+        let errors = &answer.json()["errors"];
+        let detail = answer.excerpt();
+        if errors.get("project").is_some() || errors.get("issuetype").is_some() {
+            return Verdict::PermanentTarget { detail: format!("project or issue type is unknown to JIRA: {detail}") };
+        }
+        Verdict::PermanentItem { detail }
+    }
+
+    async fn standing(&self, id: &str) -> Step<Option<Standing>> {
+        let path = format!("/issue/{id}?fields=status,resolution");
+        let answer = self.call(Method::GET, &path, None).await?;
+        match answer.status {
+            200 => {}
+            403 | 404 => return Ok(None),
+            _ => return Err(self.client.refused(&answer, &Method::GET, &path, self.delivery.now_ms)),
+        }
+        let issue = answer.json();
+        let status = &issue["fields"]["status"];
+        let name = status["name"].as_str().unwrap_or_default().to_owned();
+        let resolution = issue["fields"]["resolution"]["name"].as_str().unwrap_or_default();
+        let says_no = |word: &str| self.config.wont_fix.iter().any(|no| no.eq_ignore_ascii_case(word));
+        Ok(Some(Standing {
+            done: status["statusCategory"]["key"] == "done",
+            wont_fix: says_no(&name) || says_no(resolution),
+            name,
+        }))
+    }
+
+    async fn bring(&self, ledger: &Ledger, wanted: Wanted) -> Step<Verdict> {
+        let id = &ledger.receipt.id;
+        let Some(standing) = self.standing(id).await? else {
+            // Gone or hidden: a second ticket would be worse than none.
+            let warning = format!("{} is gone or hidden from the bot; no new ticket is made", ledger.receipt.name);
+            return Ok(delivered(ledger.clone(), Some(warning)));
+        };
+        match wanted {
+            Wanted::Resolved => self.resolve(ledger, &standing).await,
+            Wanted::Open if !standing.done => self.update(ledger, id).await,
+            Wanted::Open => self.reopen(ledger, &standing).await,
+        }
+    }
+
+    async fn resolve(&self, ledger: &Ledger, standing: &Standing) -> Step<Verdict> {
+        let resolved = Ledger {
+            state: LedgerState::Resolved,
+            written_ms: self.delivery.now_ms,
+            closed_by_person_ms: None,
+            ..ledger.clone()
+        };
+        if standing.done {
+            return Ok(delivered(resolved, None));
+        }
+        let span = match (self.notice.failing_since_ms, self.notice.resolved_at_ms) {
+            (Some(from), Some(to)) => format!(" after {}", crate::text::spoken_span(to - from)),
+            _ => String::new(),
+        };
+        let note = self.notice.note.as_deref().filter(|note| note.starts_with("Suppressed")).unwrap_or("The check passes");
+        let text = format!("{}{span}.", note.trim_end_matches('.'));
+        if standing.wont_fix {
+            self.comment(ledger, &text).await?;
+            return Ok(delivered(resolved, None));
+        }
+        if self.transition(ledger, &self.config.resolve_transition, "done", &text, true).await? {
+            return Ok(delivered(resolved, None));
+        }
+        self.comment(ledger, &text).await?;
+        let warning = format!("no transition to done from {} for {}; only commented", standing.name, ledger.receipt.name);
+        Ok(delivered(resolved, Some(warning)))
+    }
+
+    async fn update(&self, ledger: &Ledger, id: &str) -> Step<Verdict> {
+        let hash = payload::content_hash(self.config, self.delivery, self.notice);
+        let open = Ledger { state: LedgerState::Open, closed_by_person_ms: None, ..ledger.clone() };
+        if ledger.content_hash == hash || self.delivery.options.update == Some(false) {
+            return Ok(delivered(open, None));
+        }
+        let mut fields = payload::changing_fields(self.config, self.delivery, self.notice, self.cloud);
+        let path = format!("/issue/{id}");
+        let mut shortened = false;
+        let mut warning = None;
+        loop {
+            let answer = self.call(Method::PUT, &path, Some(&json!({ "fields": fields }))).await?;
+            match answer.status {
+                200 | 204 => break,
+                400 => match self.degrade(&answer, &mut fields, &mut shortened) {
+                    Some(note) => warning = Some(note),
+                    None => return Err(Verdict::PermanentItem { detail: answer.excerpt() }),
+                },
+                _ => return Err(self.client.refused(&answer, &Method::PUT, &path, self.delivery.now_ms)),
+            }
+        }
+        Ok(delivered(Ledger { content_hash: hash, written_ms: self.delivery.now_ms, ..open }, warning))
+    }
+
+    /// The ticket is closed and the problem exists.
+    async fn reopen(&self, ledger: &Ledger, standing: &Standing) -> Step<Verdict> {
+        let now = self.delivery.now_ms;
+        if standing.wont_fix {
+            return Ok(delivered(Ledger { state: LedgerState::Open, ..ledger.clone() }, None));
+        }
+        let ours = ledger.state == LedgerState::Resolved;
+        if !ours {
+            // A person closed it while the problem exists: once, after a while, then never again.
+            let reopened_before = ledger.memory["reopened_over_person"] == true;
+            let since = ledger.closed_by_person_ms.unwrap_or(now);
+            let wait = i64::try_from(self.config.reopen_after.as_millis()).unwrap_or(i64::MAX);
+            let seen = Ledger { closed_by_person_ms: Some(since), ..ledger.clone() };
+            if reopened_before || now - since < wait {
+                return Ok(delivered(seen, None));
+            }
+        }
+        let text = if ours { "The check fails again." } else { "The check still fails: reopened." };
+        let mut open = Ledger {
+            state: LedgerState::Open,
+            written_ms: now,
+            closed_by_person_ms: None,
+            // Rewritten with the next version: its content is the old one.
+            content_hash: String::new(),
+            ..ledger.clone()
+        };
+        if !ours {
+            open.memory = json!({ "reopened_over_person": true });
+        }
+        if self.transition(ledger, &self.config.reopen_transition, "", text, false).await? {
+            return Ok(delivered(open, None));
+        }
+        if ours {
+            return self.create(Some(ledger)).await;
+        }
+        self.comment(ledger, text).await?;
+        Ok(delivered(open, Some(format!("no way to reopen {}; only commented", ledger.receipt.name))))
+    }
+
+    async fn comment(&self, ledger: &Ledger, text: &str) -> Step<()> {
+        let body = json!({ "body": payload::comment(text, self.cloud) });
+        self.write(Method::POST, &format!("/issue/{}/comment", ledger.receipt.id), &body).await.map(drop)
+    }
+
+    /// Moves the ticket and comments in one call; `false` when there is no such transition from where it stands.
+    async fn transition(&self, ledger: &Ledger, name: &str, category: &str, comment: &str, resolves: bool) -> Step<bool> {
+        let path = format!("/issue/{}/transitions", ledger.receipt.id);
+        // Once more after a conflict: ids differ from status to status.
+        for last in [false, true] {
+            let query = format!("{path}?expand=transitions.fields");
+            let found = self.client.get(&query, self.delivery.now_ms, self.quota).await?;
+            let all = found["transitions"].as_array().cloned().unwrap_or_default();
+            let fits = |transition: &&Value| {
+                let to = transition["to"]["statusCategory"]["key"].as_str().unwrap_or_default();
+                if category.is_empty() { to != "done" } else { to == category }
+            };
+            let named = all.iter().find(|transition| {
+                [&transition["name"], &transition["to"]["name"]]
+                    .iter()
+                    .any(|found| found.as_str().is_some_and(|found| found.eq_ignore_ascii_case(name)))
+            });
+            let says_no = |transition: &&Value| {
+                let to = transition["to"]["name"].as_str().unwrap_or_default();
+                !self.config.wont_fix.iter().any(|no| no.eq_ignore_ascii_case(to))
+            };
+            let Some(chosen) = named.or_else(|| all.iter().filter(says_no).find(fits)) else { return Ok(false) };
+            let mut body = json!({ "transition": { "id": chosen["id"] },
+                "update": { "comment": [{ "add": { "body": payload::comment(comment, self.cloud) } }] } });
+            if resolves && chosen["fields"].get("resolution").is_some() {
+                body["fields"] = json!({ "resolution": { "name": self.config.resolution } });
+            }
+            let answer = self.call(Method::POST, &path, Some(&body)).await?;
+            match answer.status {
+                200 | 204 => return Ok(true),
+                400 if body.get("fields").is_some() => {
+                    let mut bare = body.clone();
+                    if let Some(map) = bare.as_object_mut() {
+                        map.remove("fields");
+                    }
+                    return self.write(Method::POST, &path, &bare).await.map(|_| true);
+                }
+                400 | 409 if !last => {}
+                400 => return Ok(false),
+                _ => return Err(self.client.refused(&answer, &Method::POST, &path, self.delivery.now_ms)),
+            }
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,174 @@
+#![doc = include_str!("README.md")]
+
+mod client;
+mod lifecycle;
+mod payload;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use async_trait::async_trait;
+use client::Client;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::{
+    Connector, Content, Delivery, Found, Health, Http, HttpOptions, Limits, Quota, Rate, Scope, UnknownPolicy, Verdict,
+    config::{ConfigError, duration},
+};
+
+pub const KEYS: &[&str] = &[
+    "url", "deployment", "email", "token", "project", "issue_type", "priorities", "labels", "fields",
+    "resolve_transition", "reopen_transition", "resolution", "reopen_after", "wont_fix",
+];
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JiraConfig {
+    /// Address of the site, with the context path of a Data Center, without `/rest`.
+    pub url: String,
+    #[serde(default)]
+    pub deployment: Deployment,
+    /// With it the token is an API token (Basic); without it a personal access token (Bearer).
+    pub email: Option<String>,
+    pub token: SecretString,
+    /// Key of the project, e.g. `SOC`.
+    pub project: String,
+    #[serde(default = "task")]
+    pub issue_type: String,
+    /// Priority by risk, e.g. `HIGH: High`.
+    #[serde(default)]
+    pub priorities: BTreeMap<String, String>,
+    #[serde(default)]
+    pub labels: Vec<String>,
+    /// Custom fields, values as the API takes them.
+    #[serde(default)]
+    pub fields: Map<String, Value>,
+    #[serde(default = "done")]
+    pub resolve_transition: String,
+    #[serde(default = "to_do")]
+    pub reopen_transition: String,
+    /// Set where the transition's screen has it.
+    #[serde(default = "fixed")]
+    pub resolution: String,
+    /// A ticket that a person closed while the problem exists is reopened after this, once.
+    #[serde(default = "a_day", deserialize_with = "duration")]
+    pub reopen_after: Duration,
+    /// Statuses and resolutions that mean no.
+    #[serde(default = "wont_fix")]
+    pub wont_fix: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Deployment {
+    Cloud,
+    Datacenter,
+    #[default]
+    Auto,
+}
+
+fn task() -> String {
+    "Task".to_owned()
+}
+
+fn done() -> String {
+    "Done".to_owned()
+}
+
+fn to_do() -> String {
+    "To Do".to_owned()
+}
+
+fn fixed() -> String {
+    "Fixed".to_owned()
+}
+
+fn a_day() -> Duration {
+    Duration::from_secs(86_400)
+}
+
+fn wont_fix() -> Vec<String> {
+    ["Won't Do", "Won't Fix", "Risk accepted", "Risk Accepted", "Declined", "Cannot Reproduce"].map(str::to_owned).to_vec()
+}
+
+/// A project of a site.
+pub struct Jira {
+    config: JiraConfig,
+    client: Client,
+}
+
+impl JiraConfig {
+    pub fn connect(self, _name: &str, options: &HttpOptions) -> Result<Jira, ConfigError> {
+        let mut letters = self.project.chars();
+        let well = letters.next().is_some_and(|c| c.is_ascii_uppercase())
+            && letters.all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+        if !well {
+            let problem = format!("`{}` is no project key; write e.g. SOC", self.project);
+            return Err(ConfigError::at("project", problem));
+        }
+        let token = self.token.expose_secret().trim();
+        if token.is_empty() || token.contains(char::is_whitespace) {
+            return Err(ConfigError::at("token", "token is empty or holds white space"));
+        }
+        let http = Http::new(&self.url, options)?;
+        let client = Client::new(http, self.deployment, self.email.as_deref(), token);
+        Ok(Jira { config: self, client })
+    }
+}
+
+#[async_trait]
+impl Connector for Jira {
+    fn limits(&self) -> Limits {
+        Limits::SINGLE
+    }
+
+    async fn deliver(&self, batch: &[Delivery], quota: &dyn Quota) -> Vec<Verdict> {
+        let mut verdicts = Vec::with_capacity(batch.len());
+        for delivery in batch {
+            let verdict = match &delivery.content {
+                Content::Notice(notice) => {
+                    lifecycle::deliver(&self.config, &self.client, delivery, notice, quota).await.unwrap_or_else(|verdict| verdict)
+                }
+                Content::Record(_) => Verdict::PermanentItem { detail: "a record is no ticket".to_owned() },
+            };
+            verdicts.push(verdict);
+        }
+        verdicts
+    }
+
+    fn rate_of(&self, scope: &Scope) -> Option<Rate> {
+        match scope.0.split_once(':').map(|(kind, _)| kind) {
+            None if scope.0.is_empty() => Some(Rate { per_second: 5.0, burst: 10 }),
+            // 20 writes in 2 s and 100 in 30 s for one issue.
+            Some("issue") => Some(Rate { per_second: 3.0, burst: 10 }),
+            _ => None,
+        }
+    }
+
+    fn when_unknown(&self) -> UnknownPolicy {
+        UnknownPolicy::Search
+    }
+
+    async fn find(&self, delivery: &Delivery, quota: &dyn Quota) -> Found {
+        match self.client.find(&self.config.project, delivery, quota).await {
+            Ok(Some(ledger)) => Found::Yes(ledger),
+            Ok(None) => Found::No,
+            Err(verdict) => Found::Failed(verdict),
+        }
+    }
+
+    async fn probe(&self, quota: &dyn Quota) -> Health {
+        let checks = async {
+            self.client.get("/myself", 0, quota).await?;
+            self.client.get(&format!("/project/{}", self.config.project), 0, quota).await
+        };
+        match checks.await {
+            Ok(project) => Health::Ok { detail: format!("project {} ({})", self.config.project, project["name"]) },
+            Err(Verdict::PermanentTarget { detail } | Verdict::PermanentItem { detail }) => {
+                Health::Misconfigured { detail }
+            }
+            Err(verdict) => Health::Unreachable { detail: format!("{verdict:?}") },
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! What a ticket says, in ADF and in wiki markup. Pure.
+
+use serde_json::{Map, Value, json};
+
+use super::JiraConfig;
+use crate::{
+    Delivery, Notice,
+    text::{clean, day, one_line, safe_link, shorten, spoken_risk, spoken_span},
+};
+
+/// JIRA takes 32,767 characters; whether it counts the JSON of ADF is not documented, so the JSON stays below.
+const MAX_DESCRIPTION: usize = 30_000;
+
+pub fn summary(notice: &Notice) -> String {
+    let account = if notice.account_name.is_empty() { &notice.account_id } else { &notice.account_name };
+    let what = match notice.member_count {
+        0 | 1 => notice.resource.clone(),
+        count => format!("{count} resources"),
+    };
+    let head = format!("[{}] {}", spoken_risk(&notice.risk), notice.title);
+    let head = if what.is_empty() { head } else { format!("{}: {}", shorten(&head, 120), shorten(&what, 60)) };
+    shorten(&one_line(&format!("{head} ({}/{})", shorten(account, 40), notice.region)), 200)
+}
+
+/// The part of a ticket, independent of the markup.
+pub enum Part {
+    Headline(String),
+    Text(String),
+    Heading(&'static str),
+    Table(Vec<(String, String)>),
+    List(Vec<String>),
+    Link(&'static str, String),
+    Code(String),
+}
+
+/// The parts in the order in which a person needs them. `tight` leaves out what is longest.
+pub fn parts(delivery: &Delivery, notice: &Notice, tight: bool) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let since = notice.failing_since_ms.map_or_else(String::new, |since| {
+        format!(" - failing since {} ({})", day(since), spoken_span(delivery.now_ms.max(since) - since))
+    });
+    // The age changes at each run and would make every version look new: only the date is in the hash.
+    parts.push(Part::Headline(format!("{}{since}", spoken_risk(&notice.risk))));
+    let limit = if tight { 1_000 } else { 6_000 };
+    if !notice.message.is_empty() {
+        parts.push(Part::Heading("What is wrong"));
+        parts.push(Part::Text(shorten(&clean(&notice.message), limit)));
+    }
+    if let Some(note) = &notice.note {
+        parts.push(Part::Text(shorten(&clean(note), 1_000)));
+    }
+    parts.push(Part::Heading("Where"));
+    parts.push(Part::Table(rows(notice, tight)));
+    if notice.member_count > 1 {
+        parts.push(Part::Heading("Resources"));
+        let shown = notice.members.iter().take(if tight { 10 } else { 50 });
+        let mut list: Vec<String> = shown
+            .map(|member| shorten(&one_line(&format!("{} ({}, {})", member.resource, member.account_name, member.region)), 200))
+            .collect();
+        let more = notice.member_count.saturating_sub(list.len());
+        if more > 0 {
+            list.push(format!("and {more} more"));
+        }
+        parts.push(Part::List(list));
+    }
+    parts.push(Part::Heading("How to fix"));
+    match notice.fix_url.as_deref() {
+        Some(url) if safe_link(url).is_some() => parts.push(Part::Link("Knowledge base: steps for this rule", url.to_owned())),
+        Some(url) => parts.push(Part::Text(shorten(&one_line(url), 300))),
+        None => parts.push(Part::Text(format!("See the knowledge base for rule {}.", one_line(&notice.rule_id)))),
+    }
+    if let Some(url) = notice.console_url.as_deref().and_then(safe_link) {
+        parts.push(Part::Link("Open the resource in the console", url.to_owned()));
+    }
+    parts.push(Part::Text("This ticket closes by itself once the check passes.".to_owned()));
+    parts.push(Part::Text(
+        "Not a problem? Suppress the check in Conformity with a reason and an end date, or add an exception to the rule."
+            .to_owned(),
+    ));
+    if !tight && !notice.extra.is_empty() {
+        let lines: Vec<String> = notice
+            .extra
+            .iter()
+            .take(30)
+            .map(|(key, value)| shorten(&one_line(&format!("{key}: {value}")), 300))
+            .collect();
+        parts.push(Part::Heading("Evidence"));
+        parts.push(Part::Code(shorten(&lines.join("\n"), 4_000)));
+    }
+    let routed = notice.routed_by.join(", ");
+    parts.push(Part::Text(one_line(&format!(
+        "Score {}, routed by {routed}. fr-{}",
+        notice.score, delivery.fingerprint
+    ))));
+    parts
+}
+
+fn rows(notice: &Notice, tight: bool) -> Vec<(String, String)> {
+    let tags: Vec<String> = notice
+        .tags
+        .iter()
+        .filter(|(key, _)| !tight || key.eq_ignore_ascii_case("owner") || key.eq_ignore_ascii_case("environment"))
+        .take(20)
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    let owner = notice.owner.as_ref().map(|(owner, source)| format!("{owner} (from {source})")).unwrap_or_default();
+    [
+        ("Resource", notice.resource.clone()),
+        ("Type", notice.resource_type.clone()),
+        ("Account", format!("{} ({})", notice.account_name, notice.cloud_account)),
+        ("Environment", notice.environment.clone()),
+        ("Region", notice.region.clone()),
+        ("Owner", owner),
+        ("Tags", tags.join(", ")),
+        ("Rule", notice.rule_id.clone()),
+        ("Check", notice.check_id.clone()),
+        ("Introduced by", notice.introduced_by.clone().unwrap_or_default()),
+    ]
+    .into_iter()
+    .map(|(label, value)| (label.to_owned(), shorten(&one_line(&value), 500)))
+    .filter(|(_, value)| !value.is_empty())
+    .collect()
+}
+
+/// The description in the deployment's markup, within its limit.
+pub fn description(delivery: &Delivery, notice: &Notice, cloud: bool, tight: bool) -> Value {
+    let render = |tight| {
+        let parts = parts(delivery, notice, tight);
+        if cloud { adf(&parts) } else { Value::String(wiki(&parts)) }
+    };
+    let full = render(tight);
+    if full.to_string().len() <= MAX_DESCRIPTION { full } else { render(true) }
+}
+
+/// One paragraph, for comments.
+pub fn comment(text: &str, cloud: bool) -> Value {
+    if cloud { adf(&[Part::Text(text.to_owned())]) } else { Value::String(wiki_escape(text)) }
+}
+
+fn text_node(text: &str) -> Value {
+    // An empty text node is refused.
+    json!({ "type": "text", "text": if text.is_empty() { "-" } else { text } })
+}
+
+fn paragraph(text: &str) -> Value {
+    let mut content = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        if number > 0 {
+            content.push(json!({ "type": "hardBreak" }));
+        }
+        if !line.is_empty() {
+            content.push(text_node(line));
+        }
+    }
+    json!({ "type": "paragraph", "content": content })
+}
+
+/// Text nodes are inert in ADF: nothing in them is parsed.
+fn adf(parts: &[Part]) -> Value {
+    let mut content = Vec::new();
+    for part in parts {
+        content.push(match part {
+            Part::Headline(text) => json!({ "type": "panel", "attrs": { "panelType": "error" },
+                "content": [{ "type": "paragraph", "content": [
+                    { "type": "text", "text": text, "marks": [{ "type": "strong" }] }] }] }),
+            Part::Text(text) => paragraph(text),
+            Part::Heading(text) => json!({ "type": "heading", "attrs": { "level": 3 }, "content": [text_node(text)] }),
+            Part::Table(rows) => {
+                let rows: Vec<Value> = rows
+                    .iter()
+                    .map(|(label, value)| {
+                        json!({ "type": "tableRow", "content": [
+                            { "type": "tableHeader", "content": [paragraph(label)] },
+                            { "type": "tableCell", "content": [paragraph(value)] }] })
+                    })
+                    .collect();
+                json!({ "type": "table", "content": rows })
+            }
+            Part::List(items) => {
+                let items: Vec<Value> =
+                    items.iter().map(|item| json!({ "type": "listItem", "content": [paragraph(item)] })).collect();
+                json!({ "type": "bulletList", "content": items })
+            }
+            Part::Link(label, url) => json!({ "type": "paragraph", "content": [
+                { "type": "text", "text": label, "marks": [{ "type": "link", "attrs": { "href": url } }] }] }),
+            Part::Code(text) => json!({ "type": "codeBlock", "content": [text_node(text)] }),
+        });
+    }
+    json!({ "type": "doc", "version": 1, "content": content })
+}
+
+fn wiki(parts: &[Part]) -> String {
+    let mut out = String::new();
+    for part in parts {
+        match part {
+            Part::Headline(text) => out.push_str(&format!("*{}*\n", wiki_escape(text))),
+            Part::Text(text) => out.push_str(&format!("\n{}\n", wiki_escape(text))),
+            Part::Heading(text) => out.push_str(&format!("\nh3. {text}\n")),
+            Part::Table(rows) => {
+                for (label, value) in rows {
+                    out.push_str(&format!("||{label}|{}|\n", wiki_escape(&one_line(value))));
+                }
+            }
+            Part::List(items) => {
+                for item in items {
+                    out.push_str(&format!("* {}\n", wiki_escape(item)));
+                }
+            }
+            Part::Link(label, url) => out.push_str(&format!("[{label}|{url}]\n")),
+            // The only way out of a noformat block is its own end.
+            Part::Code(text) => {
+                let inert = text.replace('{', "(").replace('}', ")");
+                out.push_str(&format!("{{noformat}}\n{inert}\n{{noformat}}\n"));
+            }
+        }
+    }
+    out
+}
+
+/// Every character that wiki markup may read is literal.
+pub fn wiki_escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if matches!(c, '\\' | '{' | '}' | '[' | ']' | '*' | '_' | '-' | '+' | '^' | '~' | '|' | '!' | '#' | '?' | '@') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Labels hold no white space and 255 characters at most.
+pub fn label(text: &str) -> String {
+    let text: String =
+        clean(text).chars().map(|c| if c.is_whitespace() { '_' } else { c }).filter(|c| !c.is_control()).collect();
+    text.chars().take(255).collect()
+}
+
+pub fn labels(config: &JiraConfig, delivery: &Delivery, notice: &Notice) -> Vec<String> {
+    let mut labels: Vec<String> = config.labels.iter().chain(&delivery.options.labels).map(|text| label(text)).collect();
+    labels.push(format!("fr-{}", delivery.fingerprint));
+    for (prefix, value) in [
+        ("rule", &notice.rule_id),
+        ("risk", &notice.risk.to_lowercase().replace('_', "-")),
+        ("env", &notice.environment),
+    ] {
+        if !value.is_empty() {
+            labels.push(label(&format!("{prefix}-{value}")));
+        }
+    }
+    labels.retain(|label| !label.is_empty());
+    let mut seen = std::collections::HashSet::new();
+    labels.retain(|label| seen.insert(label.clone()));
+    labels
+}
+
+/// Fields that are rewritten when the content changes.
+pub fn changing_fields(config: &JiraConfig, delivery: &Delivery, notice: &Notice, cloud: bool) -> Map<String, Value> {
+    let mut fields = Map::new();
+    fields.insert("summary".to_owned(), summary(notice).into());
+    fields.insert("description".to_owned(), description(delivery, notice, cloud, false));
+    if let Some(priority) = config.priorities.get(&notice.risk) {
+        fields.insert("priority".to_owned(), json!({ "name": priority }));
+    }
+    fields
+}
+
+/// All fields of a new ticket.
+pub fn create_fields(config: &JiraConfig, delivery: &Delivery, notice: &Notice, cloud: bool) -> Map<String, Value> {
+    let mut fields = changing_fields(config, delivery, notice, cloud);
+    fields.insert("project".to_owned(), json!({ "key": config.project }));
+    fields.insert("issuetype".to_owned(), json!({ "name": config.issue_type }));
+    fields.insert("labels".to_owned(), labels(config, delivery, notice).into());
+    if let Some(assignee) = &delivery.options.assignee {
+        let key = if cloud { "accountId" } else { "name" };
+        fields.insert("assignee".to_owned(), json!({ key: assignee }));
+    }
+    for (name, value) in config.fields.iter().chain(&delivery.options.fields) {
+        fields.insert(name.clone(), value.clone());
+    }
+    fields
+}
+
+/// Of what a ticket says, without what changes at each run.
+pub fn content_hash(config: &JiraConfig, delivery: &Delivery, notice: &Notice) -> String {
+    let still = Delivery { now_ms: 0, ..delivery.clone() };
+    let fields = changing_fields(config, &still, notice, false);
+    crate::fingerprint(&Value::Object(fields).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn j24_hostile_text_is_literal_in_wiki_markup() {
+        let escaped = wiki_escape("a\"b\\c{code}[~admin]!x!");
+        assert_eq!(escaped, "a\"b\\\\c\\{code\\}\\[\\~admin\\]\\!x\\!");
+    }
+
+    #[test]
+    fn j9_labels_hold_no_white_space_whatever_the_tag_says() {
+        for text in ["a b", "a\tb", "a\u{a0}b", "a\u{3000}b"] {
+            assert_eq!(label(text), "a_b", "{text:?}");
+        }
+        assert_eq!(label(&"x".repeat(300)).len(), 255);
+    }
+
+    #[test]
+    fn a_summary_is_one_line_of_200_characters_at_most() {
+        let notice = Notice {
+            title: "t\n".repeat(500),
+            resource: "r".repeat(500),
+            account_name: "a".repeat(500),
+            risk: "VERY_HIGH".into(),
+            region: "us-west-2".into(),
+            ..Notice::default()
+        };
+        let summary = summary(&notice);
+        assert!(summary.starts_with("[VERY HIGH] t t") && summary.ends_with("/us-west-2)"), "{summary}");
+        assert!(summary.chars().count() <= 200 && !summary.contains('\n'));
+    }
+}
