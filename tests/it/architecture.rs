@@ -1,0 +1,63 @@
+//! Who may import whom, read from the sources.
+
+use std::{fs, path::Path};
+
+fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(folder).expect("folder").filter_map(Result::ok) {
+        let path = entry.path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push((path.display().to_string(), fs::read_to_string(&path).expect("source")));
+        }
+    }
+}
+
+fn all(folder: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut found);
+    found
+}
+
+fn imports(text: &str, module: &str) -> bool {
+    text.contains(&format!("crate::{module}::")) || text.contains(&format!("\n    {module}::")) || text.contains(&format!("crate::{{{module}"))
+}
+
+#[test]
+fn no_stage_imports_what_it_must_not_know() {
+    let rules: [(&str, &[&str]); 5] = [
+        ("src/decode", &["route", "store", "deliver", "source", "settings", "engine", "pipeline"]),
+        ("src/route", &["store", "deliver", "source", "engine", "pipeline", "service"]),
+        ("src/store", &["route", "deliver", "source", "engine", "pipeline", "service", "settings"]),
+        ("src/deliver", &["route", "source", "engine", "pipeline", "service", "decode"]),
+        ("src/source", &["route", "store", "engine", "pipeline", "service", "decode"]),
+    ];
+    for (folder, forbidden) in rules {
+        for (path, text) in all(folder) {
+            let shipped = text.split("#[cfg(test)]").next().unwrap_or_default();
+            for module in forbidden {
+                assert!(!imports(shipped, module), "{path} imports {module}");
+            }
+        }
+    }
+}
+
+#[test]
+fn connectors_and_simulators_know_nothing_of_the_router() {
+    for folder in ["connectors/src", "localstack/simulators/src"] {
+        for (path, text) in all(folder) {
+            assert!(!text.contains("findings_router::"), "{path}");
+        }
+    }
+    for manifest in ["connectors/Cargo.toml", "localstack/simulators/Cargo.toml"] {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(manifest)).expect("manifest");
+        assert!(!text.contains("path ="), "{manifest} depends on a crate of ours");
+    }
+}
+
+#[test]
+fn connectors_never_sleep() {
+    for (path, text) in all("connectors/src") {
+        assert!(!text.contains("time::sleep"), "{path} sleeps: only deliver may wait");
+    }
+}

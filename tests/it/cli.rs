@@ -1,0 +1,103 @@
+//! Reports, exit statuses and errors of the command line.
+
+use crate::support::{Bench, check};
+
+const T: i64 = 1_795_000_000_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_report_is_one_json_document() {
+    let bench = Bench::start().await;
+    bench.sims.aws.send(&bench.queue, &check("root", "FAILURE", T));
+    bench.settle().await;
+    let findings = bench.json(&["findings", "list"]).await;
+    assert_eq!((&findings[0]["state"], &findings[0]["tickets"][0]), (&"failing".into(), &"SOC-1".into()), "{findings}");
+    let targets = bench.json(&["targets", "list"]).await;
+    assert_eq!(targets.as_array().map(Vec::len), Some(3));
+    let detail = bench.json(&["explain", "ccc:e1234fad:IAM-001:IAM:global:root"]).await;
+    assert_eq!(detail["decisions"][0]["trace"]["actions"].as_array().map(Vec::len), Some(2), "{detail}");
+    let check = bench.json(&["check", "--probe"]).await;
+    assert_eq!(check["ok"], true, "{check}");
+    let text = bench.output(&["findings", "list"]).await;
+    assert!(String::from_utf8_lossy(&text.stdout).contains("SOC-1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invalid_configuration_ends_with_2_and_names_the_place() {
+    let bench = Bench::start().await;
+    let path = bench.folder().join("router.yaml");
+    let good = std::fs::read_to_string(&path).expect("read");
+    for (bad, expected) in [
+        (good.replace("wait_time", "wait_tme"), ["router.yaml:4:", "did you mean `wait_time`?"]),
+        (good.replace("project: SOC", "project: soc"), ["router.yaml:6:", "no project key"]),
+        (good.replace("type: slack", "type: teams"), ["router.yaml:9:", "built are: console"]),
+        (good.replace("token: hec-token", "token: \"${NOT_SET_ANYWHERE}\""), ["router.yaml:8:", "NOT_SET_ANYWHERE is not set"]),
+        (good.replace("store:", "stroe:"), ["router.yaml:1:", "did you mean `store`?"]),
+        (good.replace("linger: 50ms", "linger: fast"), ["router.yaml:8:", "no duration"]),
+    ] {
+        std::fs::write(&path, bad).expect("written");
+        let output = bench.output(&["check"]).await;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        for part in expected {
+            assert!(text.contains(part), "{part} not in {text}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_router_on_the_same_store_is_refused_by_name() {
+    let bench = Bench::start().await;
+    let mut first = bench.spawn();
+    let lock = bench.folder().join("state/router.db.lock");
+    crate::support::until("the lock", || std::fs::read_to_string(&lock).is_ok_and(|text| !text.is_empty())).await;
+    let output = bench.output(&["run", "--until-idle", "100ms"]).await;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains(&format!("process {}", first.id())), "{text}");
+    first.kill().expect("killed");
+    first.wait().expect("ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn q6_sigterm_ends_with_0_and_loses_nothing() {
+    let bench = Bench::start().await;
+    for number in 0..500 {
+        bench.sims.aws.send(&bench.queue, &check(&format!("r{number}"), "SUCCESS", T));
+    }
+    let mut router = bench.spawn();
+    crate::support::until("the first events", || bench.sims.aws.request_count() > 5).await;
+    let pid = router.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+    let status = tokio::task::spawn_blocking(move || router.wait()).await.expect("joined").expect("ended");
+    assert_eq!(status.code(), Some(0));
+    bench.settle().await;
+    assert_eq!((bench.sims.splunk.count(), bench.sims.splunk.distinct()), (500, 500));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_prints_and_contacts_no_target() {
+    let bench = Bench::start().await;
+    let file = bench.folder().join("events.jsonl");
+    std::fs::write(&file, check("root", "FAILURE", T)).expect("written");
+    let yaml = std::fs::read_to_string(bench.folder().join("router.yaml")).expect("read");
+    let start = yaml.find("  checks:").expect("source");
+    let end = yaml.find("targets:").expect("targets");
+    let yaml = format!("{}  events: {{ type: file, path: events.jsonl }}\n{}", &yaml[..start], &yaml[end..]);
+    std::fs::write(bench.folder().join("router.yaml"), yaml).expect("written");
+    let output = bench.output(&["run", "--dry-run", "--until-idle", "200ms"]).await;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && text.lines().count() == 2, "{text}");
+    assert!(bench.sims.jira.issues().is_empty() && bench.sims.splunk.count() == 0);
+    assert!(!bench.folder().join("state").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_store_is_named_and_left_alone() {
+    let bench = Bench::start().await;
+    std::fs::create_dir_all(bench.folder().join("state")).expect("folder");
+    std::fs::write(bench.folder().join("state/router.db"), "no database ".repeat(1000)).expect("written");
+    let output = bench.output(&["run", "--until-idle", "100ms"]).await;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("router.db is damaged"), "{text}");
+}

@@ -1,0 +1,120 @@
+//! `kill -9` at chosen points and at random: nothing lost, no second ticket, no second message.
+//!
+//! The points are made from outside: a simulator applies a call and never answers, and then the router is killed.
+
+use std::{collections::HashSet, time::Duration};
+
+use simulators::{Fault, FaultKind};
+
+use crate::support::{Bench, application_check, check, until};
+
+const T: i64 = 1_795_000_000_000;
+
+fn feed(bench: &Bench, round: usize, count: usize) {
+    for number in 0..count {
+        let resource = format!("r{round}x{number}");
+        let body = match number % 20 {
+            0 => check(&resource, "FAILURE", T),
+            1 => application_check(&resource, "FAILURE", T),
+            _ => check(&resource, "SUCCESS", T),
+        };
+        bench.sims.aws.send(&bench.queue, &body);
+    }
+}
+
+fn assert_exact(bench: &Bench, rounds: usize, count: usize) {
+    let failing = rounds * count.div_ceil(20);
+    let issues = bench.sims.jira.issues();
+    let labels: HashSet<&String> =
+        issues.iter().flat_map(|issue| &issue.labels).filter(|label| label.starts_with("fr-")).collect();
+    assert_eq!((issues.len(), labels.len()), (failing, failing), "tickets");
+    let messages = bench.sims.slack.messages();
+    let fingerprints: HashSet<String> = messages.iter().filter_map(|message| message.fingerprint()).collect();
+    assert_eq!((messages.len(), fingerprints.len()), (failing, failing), "messages");
+    assert_eq!(bench.sims.splunk.distinct(), rounds * count, "events");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_after_a_target_applied_and_before_its_answer_was_read() {
+    let bench = Bench::start().await;
+    let points: [(&str, fn(&Bench) -> &dyn Faulty); 3] = [
+        ("POST /rest/api/3/issue", |bench| &bench.sims.jira),
+        ("chat.postMessage", |bench| &bench.sims.slack),
+        ("collector", |bench| &bench.sims.splunk),
+    ];
+    for (round, (path, service)) in points.into_iter().enumerate() {
+        service(&bench).hang(path);
+        feed(&bench, round, 40);
+        let before = service(&bench).faulted();
+        let mut router = bench.spawn();
+        until("the hanging call", || service(&bench).faulted() > before).await;
+        router.kill().expect("killed");
+        router.wait().expect("ended");
+        service(&bench).heal();
+        bench.settle().await;
+        assert_exact(&bench, round + 1, 40);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_after_the_commit_and_before_the_delete() {
+    let bench = Bench::start().await;
+    bench.sims.aws.fault(Fault::always("DeleteMessageBatch", FaultKind::HangBefore));
+    feed(&bench, 0, 200);
+    let mut router = bench.spawn();
+    until("a delete that hangs", || bench.sims.aws.requests().iter().any(|request| request.faulted)).await;
+    router.kill().expect("killed");
+    router.wait().expect("ended");
+    bench.sims.aws.clear_faults();
+    bench.settle().await;
+    assert_exact(&bench, 1, 200);
+    assert_eq!(bench.sims.aws.depth(&bench.queue), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_random_again_and_again() {
+    let rounds = if std::env::var_os("FINDINGS_ROUTER_LONG_TESTS").is_some() { 50 } else { 6 };
+    let count = if rounds == 50 { 2_000 } else { 300 };
+    let bench = Bench::start().await;
+    for round in 0..rounds {
+        feed(&bench, round, count);
+        let mut router = bench.spawn();
+        // Spread over start, receive, commit, delivery and drain without a source of chance: repeatable.
+        let seen = bench.sims.aws.request_count();
+        let wanted = seen + 5 + (round * 37) % 60;
+        let patience = tokio::time::Instant::now() + Duration::from_secs(5);
+        while bench.sims.aws.request_count() < wanted && tokio::time::Instant::now() < patience {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        router.kill().expect("killed");
+        router.wait().expect("ended");
+    }
+    bench.settle().await;
+    assert_exact(&bench, rounds, count);
+}
+
+trait Faulty {
+    fn hang(&self, path: &str);
+    fn heal(&self);
+    fn faulted(&self) -> usize;
+}
+
+macro_rules! faulty {
+    ($($service:ty),*) => {
+        $(impl Faulty for $service {
+            fn hang(&self, path: &str) {
+                self.fault(Fault::times(path, 1, FaultKind::HangAfter));
+            }
+
+            fn heal(&self) {
+                self.clear_faults();
+            }
+
+            fn faulted(&self) -> usize {
+                self.requests().iter().filter(|request| request.faulted).count()
+            }
+        })*
+    };
+}
+
+faulty!(simulators::JiraSim, simulators::SlackSim, simulators::SplunkSim);

@@ -1,0 +1,117 @@
+//! A router in a folder of its own, between simulators.
+
+use std::{
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use simulators::{Options, Simulators};
+
+pub struct Bench {
+    pub sims: Simulators,
+    pub queue: String,
+    folder: tempfile::TempDir,
+}
+
+/// A failing check of the rule and resource, as of `at`.
+pub fn check(resource: &str, status: &str, at: i64) -> String {
+    serde_json::json!({
+        "id": format!("ccc:e1234fad:IAM-001:IAM:global:{resource}"), "accountId": "e1234fad",
+        "accountName": "payments-prod", "cloudProviderId": "012345678901", "provider": "aws",
+        "ruleId": "IAM-001", "ruleTitle": "Root account is used", "service": "IAM", "region": "global",
+        "riskLevel": "VERY_HIGH", "categories": ["security"], "message": "Root was used by anyone.",
+        "resource": resource, "status": status, "lastModifiedDate": at, "failureDiscoveryDate": 1_790_000_000_000_i64,
+        "ccrn": format!("ccrn:aws:e1234fad:IAM:global:{resource}"), "tags": ["Environment::prod"], "vendorField": 7,
+    })
+    .to_string()
+}
+
+/// An application finding, which goes to Slack.
+pub fn application_check(resource: &str, status: &str, at: i64) -> String {
+    check(resource, status, at).replace("IAM", "S3").replace("Environment::prod", "Environment::prod\",\"Team::payments")
+}
+
+impl Bench {
+    pub async fn start() -> Self {
+        Self::with(Options::default()).await
+    }
+
+    pub async fn with(options: Options) -> Self {
+        let sims = Simulators::start(options).await.expect("simulators");
+        let queue = sims.aws.create_queue_with("checks", Duration::from_secs(5));
+        let bench = Self { sims, queue, folder: tempfile::tempdir().expect("folder") };
+        bench.configure("");
+        bench
+    }
+
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    /// Writes router.yaml; `more` is added to every target.
+    pub fn configure(&self, more: &str) {
+        let routes = concat!(env!("CARGO_MANIFEST_DIR"), "/routes");
+        let (jira, splunk, slack) = (self.sims.jira.url(), self.sims.splunk.url(), self.sims.slack.url());
+        let yaml = format!(
+            "store: sqlite:./state/router.db
+routes: {routes}
+sources:
+  checks: {{ type: sqs, queue_url: \"{queue}\", wait_time: 1s, visibility_timeout: 5s }}
+targets:
+  soc: {{ type: jira, url: \"{jira}\", deployment: cloud, token: jira-token, project: SOC, priorities: {{ VERY_HIGH: Highest }},
+    rate: {{ per_second: 500, burst: 50 }}, reconcile_wait: 1s, timeout: 3s{more} }}
+  siem: {{ type: splunk_hec, url: \"{splunk}\", token: hec-token, batch: {{ linger: 50ms }}, timeout: 3s{more} }}
+  devs: {{ type: slack, token: xoxb-slack, channel: C0123456789, api_url: \"{slack}/api\",
+    rate: {{ per_second: 500, burst: 50 }}, reconcile_wait: 1s, timeout: 3s{more} }}
+",
+            queue = self.queue
+        );
+        std::fs::write(self.folder.path().join("router.yaml"), yaml).expect("router.yaml");
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_findings-router"));
+        command
+            .args(args)
+            .current_dir(self.folder.path())
+            .env("AWS_ENDPOINT_URL", self.sims.aws.url())
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .env("AWS_REGION", "us-east-1")
+            .env_remove("FINDINGS_ROUTER_CONFIG");
+        command
+    }
+
+    pub async fn output(&self, args: &[&str]) -> Output {
+        let mut command = self.command(args);
+        tokio::task::spawn_blocking(move || command.output()).await.expect("joined").expect("the binary runs")
+    }
+
+    /// Runs the service until nothing is left to do.
+    pub async fn settle(&self) {
+        let output = self.output(&["run", "--until-idle", "300ms"]).await;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    pub fn spawn(&self) -> Child {
+        self.command(&["run"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary runs")
+    }
+
+    pub async fn json(&self, args: &[&str]) -> Value {
+        let output = self.output(&[args, &["--format", "json"]].concat()).await;
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+            panic!("{error}: {} {}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+        })
+    }
+}
+
+/// Waits until it is so; a minute at most.
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < Duration::from_secs(60), "still waiting: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
