@@ -9,7 +9,7 @@
 # same Python packages that start.sh uses (needs root, debootstrap and Python 3.11). The file system it makes is kept
 # under ~/.cache/findings-router, so only the first time takes a minute.
 #
-# On success prints `export` lines and nothing else; otherwise exits 1 with the reason on stderr.
+# On success prints one `export` line and nothing else; otherwise exits 1 with the reason on stderr.
 set -euo pipefail
 
 version=4.9.2
@@ -34,7 +34,6 @@ ends() {
 }
 
 stop() {
-    ends "$cache/docker-api-shim.pid" docker-api-shim
     ends "$cache/dockerd.pid" dockerd
 }
 
@@ -84,7 +83,7 @@ AWS
 #!/bin/sh
 # As in start.sh, but on every interface of the container: the published port decides who may come in.
 export GATEWAY_SERVER=hypercorn GATEWAY_LISTEN=0.0.0.0:4566 SERVICES="${SERVICES:-sqs,sns}" STRICT_SERVICE_LOADING=1 \
-    EAGER_SERVICE_LOADING=1 SQS_ENDPOINT_STRATEGY="${SQS_ENDPOINT_STRATEGY:-path}" PERSISTENCE=0 \
+    EAGER_SERVICE_LOADING=1 SQS_ENDPOINT_STRATEGY="${SQS_ENDPOINT_STRATEGY:-dynamic}" PERSISTENCE=0 \
     SKIP_SSL_CERT_DOWNLOAD=1 DNS_ADDRESS=0 DISABLE_EVENTS=1
 exec python3 -m localstack.runtime.main
 ENTRY
@@ -109,30 +108,8 @@ choose_image() {
     image=$ours
 }
 
-# newer_than A B: is API version A newer than B?
-newer_than() { [[ $1 != "$2" && $(printf '%s\n' "$1" "$2" | sort -V | tail -n 1) == "$1" ]]; }
-
-# The Rust client asks for this version and no other (bollard's API_DEFAULT_VERSION).
-client_api=1.52
-start_shim_if_needed() {
-    local api socket=$cache/docker.sock engine=${DOCKER_HOST:-unix:///var/run/docker.sock}
-    api=$(engine_answers)
-    newer_than "$client_api" "$api" || return 0
-    [[ $engine == unix://* ]] || die "the engine at $engine speaks API $api, the tests need $client_api"
-    ends "$cache/docker-api-shim.pid" docker-api-shim
-    setsid python3 "$here/docker-api-shim.py" "$socket" "${engine#unix://}" "$api" >"$cache/docker-api-shim.log" 2>&1 </dev/null &
-    echo $! >"$cache/docker-api-shim.pid"
-    for _ in $(seq 20); do
-        curl --silent --fail --output /dev/null --unix-socket "$socket" "http://docker/v$client_api/_ping" && break
-        sleep 0.25
-    done
-    say "the engine speaks API $api: a shim translates for the tests"
-    echo "export DOCKER_HOST=unix://$socket"
-}
-
 mkdir -p "$cache"
 if [[ ${1:-} == stop ]]; then stop; exit; fi
 start_engine
 choose_image
-start_shim_if_needed
 echo "export FINDINGS_ROUTER_LOCALSTACK_IMAGE=$image"

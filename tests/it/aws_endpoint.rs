@@ -90,8 +90,8 @@ pub async fn container() -> Option<(AwsEndpoint, ContainerGuard)> {
         .with_exposed_port(LOCALSTACK_PORT.tcp())
         .with_wait_for(WaitFor::message_on_either_std("Ready."))
         .with_env_var("SERVICES", "sqs,sns")
-        // Queue URLs as plain paths: the port seen from here is not the one LocalStack knows.
-        .with_env_var("SQS_ENDPOINT_STRATEGY", "path")
+        // Queue URLs made from the address that was asked: LocalStack does not know the port it has out here.
+        .with_env_var("SQS_ENDPOINT_STRATEGY", "dynamic")
         .with_env_var("DISABLE_EVENTS", "1")
         .with_startup_timeout(READY_WITHIN);
 
