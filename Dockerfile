@@ -1,0 +1,36 @@
+# docker build .                       the router
+# docker build --target simulators .   the JIRA, Splunk and Slack simulators that localstack/compose.yaml uses
+
+ARG RUST=1.95
+
+FROM rust:${RUST}-bookworm AS build
+# aws-lc, the cryptography under rustls, is C: cmake and a C compiler at build time, nothing at run time.
+RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
+WORKDIR /source
+COPY . .
+# Registry and target folder stay in the builder's cache, so a second build compiles only what changed.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/source/target \
+    cargo build --release --locked --bin findings-router --bin simulators --package findings-router --package simulators && \
+    install -D -t /out target/release/findings-router target/release/simulators && \
+    install -d -o 65532 -g 65532 /out/state
+
+# Distroless "cc": glibc, CA certificates, time zones, and no shell or package manager to attack or to patch.
+# Hence no HEALTHCHECK either: nothing in here could run it, so the orchestrator asks /healthz over HTTP.
+FROM gcr.io/distroless/cc-debian12:nonroot AS simulators
+COPY --from=build /out/simulators /usr/local/bin/simulators
+EXPOSE 8081 8088 8082
+ENTRYPOINT ["/usr/local/bin/simulators"]
+
+FROM gcr.io/distroless/cc-debian12:nonroot AS router
+COPY --from=build /out/findings-router /usr/local/bin/findings-router
+# A new volume mounted here takes over the owner, so that the non-root user can write to it.
+COPY --from=build --chown=nonroot:nonroot /out/state /var/lib/findings-router
+WORKDIR /etc/findings-router
+ENV FINDINGS_ROUTER_CONFIG=/etc/findings-router/router.yaml
+EXPOSE 9110
+VOLUME /var/lib/findings-router
+# SIGTERM hands messages that are not yet durable back to the queue; 30 s is enough (`stop_grace_period`).
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/usr/local/bin/findings-router"]
+CMD ["run"]
