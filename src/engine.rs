@@ -274,17 +274,12 @@ impl Engine {
                 continue;
             }
             let history = Arc::new(track::history(Some(&known), batch.now_ms));
-            let mut decision =
-                routes.decide(&finding, Change::StillFailing, &history, true, self.routes.limits());
+            let mut decision = routes.decide(&finding, Change::StillFailing, &history, true, self.routes.limits());
             // The others decided when it came; and a held script may not hold for ever.
             keep_only(&mut decision, &hold.script);
             decision.actions.retain(|action| matches!(action, Action::Send(_)));
-            let event = Event {
-                finding: &finding,
-                change: Change::StillFailing,
-                decision: &decision,
-                sent_at: batch.now_ms,
-            };
+            let event =
+                Event { finding: &finding, change: Change::StillFailing, decision: &decision, sent_at: batch.now_ms };
             self.act(&event, Some(&known), true, &mut batch);
         }
         Ok(batch)

@@ -2,9 +2,9 @@
 //! matters to JIRA, Splunk and Slack. The way of one finding, in the order of the modules:
 //! `source` -> [`decode`] -> `track` -> [`route`] -> `store` (the outbox) -> `deliver`.
 
-pub mod decode;
 pub mod cli;
 pub mod clock;
+pub mod decode;
 pub mod deliver;
 pub mod engine;
 pub mod finding;

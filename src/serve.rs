@@ -85,6 +85,9 @@ pub fn lane_gauges(lane: &Lane) {
     };
     metrics::gauge!("findings_router_outbox_rows", "target" => target.clone()).set(waiting);
     metrics::gauge!("findings_router_outbox_oldest_seconds", "target" => target.clone()).set(oldest);
-    metrics::gauge!("findings_router_lane_open", "target" => target)
-        .set(if lane.state.word() == "open" { 1.0 } else { 0.0 });
+    metrics::gauge!("findings_router_lane_open", "target" => target).set(if lane.state.word() == "open" {
+        1.0
+    } else {
+        0.0
+    });
 }

@@ -64,12 +64,9 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServiceError> {
     let metrics = serve::install_metrics();
-    let limits = RouteLimits {
-        targets: Some(settings.targets.keys().cloned().collect()),
-        ..RouteLimits::default()
-    };
-    let routes = LiveRoutes::load(settings.routes.clone(), limits)
-        .map_err(|problems| ServiceError::Invalid(join(&problems)))?;
+    let limits = RouteLimits { targets: Some(settings.targets.keys().cloned().collect()), ..RouteLimits::default() };
+    let routes =
+        LiveRoutes::load(settings.routes.clone(), limits).map_err(|problems| ServiceError::Invalid(join(&problems)))?;
     let routes = Arc::new(routes);
     let store = Store::open(&settings.store, Access::Router)?;
     let (lanes, targets) = lanes(settings, &store, options).await?;
@@ -79,12 +76,8 @@ pub async fn run(
     let stop = CancellationToken::new();
     let (tasks, sources, webhooks) = start_sources(settings, &intake, &stop).await;
     drop(intake);
-    let running = Arc::new(Running {
-        lanes: Arc::clone(&lanes),
-        sources,
-        store: store.clone(),
-        routes: Arc::clone(&routes),
-    });
+    let running =
+        Arc::new(Running { lanes: Arc::clone(&lanes), sources, store: store.clone(), routes: Arc::clone(&routes) });
     let http = match settings.listen {
         Some(address) => Some(
             serve::start(address, Arc::clone(&running), metrics, webhook_routes(webhooks), stop.clone())
@@ -103,8 +96,12 @@ pub async fn run(
     let pipeline = tokio::spawn(pipeline.run(arrivals));
     let upkeep = tokio::spawn(upkeep(Arc::clone(&running), retention(settings), stop.clone()));
     let watcher = watch(Arc::clone(&routes));
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), routes = routes.current().version(),
-        targets = settings.targets.len(), "findings-router runs");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        routes = routes.current().version(),
+        targets = settings.targets.len(),
+        "findings-router runs"
+    );
     tokio::select! {
         () = shutdown => tracing::info!("stopping: sources first, then the lanes"),
         () = until_idle(&running, options.until_idle) => {}
@@ -201,7 +198,11 @@ async fn start_sources(settings: &Settings, intake: &Intake, stop: &Cancellation
                 });
             }
             SourceSettings::File(file) => {
-                let path = if file.path == "-" { file.path.clone() } else { settings.resolve(&file.path).display().to_string() };
+                let path = if file.path == "-" {
+                    file.path.clone()
+                } else {
+                    settings.resolve(&file.path).display().to_string()
+                };
                 let source = FileSource { name: Arc::clone(&name), path, state: Arc::clone(&state) };
                 let intake = intake.clone();
                 let state = Arc::clone(&state);
@@ -278,7 +279,9 @@ async fn upkeep(running: Arc<Running>, keep: Retention, stop: CancellationToken)
         for (name, state) in &running.sources {
             if state.closed.swap(full.is_some(), Ordering::Relaxed) != full.is_some() {
                 match &full {
-                    Some(target) => tracing::error!(source = %name, target = %target, "the lane is full: the source pauses"),
+                    Some(target) => {
+                        tracing::error!(source = %name, target = %target, "the lane is full: the source pauses")
+                    }
                     None => tracing::info!(source = %name, "there is room again: the source goes on"),
                 }
             }

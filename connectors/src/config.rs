@@ -62,6 +62,7 @@ pub fn keys(kind: &str) -> &'static [&'static str] {
 
 pub fn content_kind(kind: &str) -> ContentKind {
     match kind {
+        "jira" | "slack" => ContentKind::Notice,
         _ => ContentKind::Record,
     }
 }

@@ -57,7 +57,8 @@ impl Http {
             "https" => {}
             "http" if loopback || options.allow_http => {}
             "http" => {
-                let problem = "plain http would show the credentials to the network; use https, or set allow_http: true";
+                let problem =
+                    "plain http would show the credentials to the network; use https, or set allow_http: true";
                 return Err(ConfigError::at("url", problem));
             }
             other => return Err(ConfigError::at("url", format!("`{other}` is not http or https"))),
@@ -72,8 +73,8 @@ impl Http {
             .user_agent(concat!("findings-router/", env!("CARGO_PKG_VERSION")));
         client = match &options.proxy {
             Some(proxy) => {
-                let proxy = reqwest::Proxy::all(proxy)
-                    .map_err(|_| ConfigError::at("proxy", "it is no proxy address"))?;
+                let proxy =
+                    reqwest::Proxy::all(proxy).map_err(|_| ConfigError::at("proxy", "it is no proxy address"))?;
                 client.proxy(proxy)
             }
             None => client.no_proxy(),

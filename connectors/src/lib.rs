@@ -17,10 +17,10 @@ pub mod slack;
 pub mod splunk;
 pub mod text;
 
+pub use config::{ConfigError, ContentKind, KINDS, connect, content_kind, keys};
 pub use delivery::{
     Connector, Content, Delivery, Found, Health, Ledger, LedgerState, Limits, Quota, QuotaClosed, Rate, Receipt,
     Record, Scope, SendOptions, UnknownPolicy, Verdict, Wanted, fingerprint,
 };
-pub use config::{ConfigError, ContentKind, KINDS, connect, content_kind, keys};
 pub use http::{Answer, Http, HttpOptions};
 pub use notice::{Member, Notice};

@@ -36,7 +36,9 @@ pub fn shorten(text: &str, max: usize) -> String {
 pub fn safe_link(url: &str) -> Option<&str> {
     let harmless = url.starts_with("https://")
         && url.len() <= 2_000
-        && !url.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '|' | '<' | '>' | '"' | '\\' | '[' | ']'));
+        && !url
+            .chars()
+            .any(|c| c.is_whitespace() || c.is_control() || matches!(c, '|' | '<' | '>' | '"' | '\\' | '[' | ']'));
     harmless.then_some(url)
 }
 
@@ -82,7 +84,9 @@ mod tests {
     #[test]
     fn only_https_links_without_markup_are_links() {
         assert!(safe_link("https://kb.example/x#1").is_some());
-        for bad in ["http://kb.example", "javascript:alert(1)", "https://a|b", "https://a b", "https://a>", "https://a]"] {
+        for bad in
+            ["http://kb.example", "javascript:alert(1)", "https://a|b", "https://a b", "https://a>", "https://a]"]
+        {
             assert_eq!(safe_link(bad), None, "{bad}");
         }
     }

@@ -25,8 +25,7 @@ impl Quota for Free {
 
 pub fn check(common: &Common, probe: bool) -> Outcome {
     let settings = settings(common)?;
-    let limits =
-        RouteLimits { targets: Some(settings.targets.keys().cloned().collect()), ..RouteLimits::default() };
+    let limits = RouteLimits { targets: Some(settings.targets.keys().cloned().collect()), ..RouteLimits::default() };
     let lines = |problems: Vec<crate::route::RouteError>| {
         Failure::invalid(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: "))
     };
@@ -34,7 +33,11 @@ pub fn check(common: &Common, probe: bool) -> Outcome {
     let cases = run_cases(&routes, &limits).map_err(lines)?;
     let failed: Vec<_> = cases.iter().filter(|case| case.problem.is_some()).collect();
     let mut report = vec![
-        ("configuration".to_owned(), true, format!("{} sources, {} targets", settings.sources.len(), settings.targets.len())),
+        (
+            "configuration".to_owned(),
+            true,
+            format!("{} sources, {} targets", settings.sources.len(), settings.targets.len()),
+        ),
         ("scripts".to_owned(), true, format!("{} scripts, version {}", routes.names().count(), routes.version())),
         ("cases".to_owned(), failed.is_empty(), format!("{} of {} passed", cases.len() - failed.len(), cases.len())),
     ];
@@ -44,10 +47,8 @@ pub fn check(common: &Common, probe: bool) -> Outcome {
     let ok = report.iter().all(|(_, ok, _)| *ok);
     match common.format {
         Format::Json => {
-            let checks: Vec<_> = report
-                .iter()
-                .map(|(what, ok, detail)| json!({ "check": what, "ok": ok, "detail": detail }))
-                .collect();
+            let checks: Vec<_> =
+                report.iter().map(|(what, ok, detail)| json!({ "check": what, "ok": ok, "detail": detail })).collect();
             print::json(&json!({ "ok": ok, "checks": checks, "failed_cases": failed }));
         }
         Format::Text => {

@@ -83,7 +83,13 @@ fn explain(common: &Common, file: &str, dir: Option<PathBuf>) -> Outcome {
         let change = if finding.failed() { Change::Opened } else { Change::Passing };
         let decision = routes.decide(&finding, change, &Arc::new(History::default()), false, &limits);
         if common.format == Format::Text {
-            println!("{}  {} {} {}", print::plain(&finding.id), finding.status.as_str(), finding.risk.as_str(), decision.env);
+            println!(
+                "{}  {} {} {}",
+                print::plain(&finding.id),
+                finding.status.as_str(),
+                finding.risk.as_str(),
+                decision.env
+            );
             println!("  score {}", decision.score);
             for (script, score) in &decision.scores {
                 println!("    {script}: {score}");
@@ -92,8 +98,12 @@ fn explain(common: &Common, file: &str, dir: Option<PathBuf>) -> Outcome {
                 match action {
                     Action::Send(send) => {
                         let line = send.line.map_or_else(String::new, |line| format!(":{line}"));
-                        let channel = send.channel.as_deref().map_or_else(String::new, |channel| format!(" in {channel}"));
-                        println!("  send to {}{channel}, priority {} ({}{line})", send.target, send.priority, send.script);
+                        let channel =
+                            send.channel.as_deref().map_or_else(String::new, |channel| format!(" in {channel}"));
+                        println!(
+                            "  send to {}{channel}, priority {} ({}{line})",
+                            send.target, send.priority, send.script
+                        );
                     }
                     Action::Hold { script, for_ms, reason } => {
                         println!("  hold for {} s: {} ({script})", for_ms / 1000, print::plain(reason));
@@ -111,7 +121,9 @@ fn explain(common: &Common, file: &str, dir: Option<PathBuf>) -> Outcome {
                 println!("  log {script}: {}", print::plain(text));
             }
         }
-        reports.push(json!({ "check_id": finding.id, "event_id": finding.event_id, "change": change, "decision": decision }));
+        reports.push(
+            json!({ "check_id": finding.id, "event_id": finding.event_id, "change": change, "decision": decision }),
+        );
     }
     for rejected in &decoded.rejected {
         if common.format == Format::Text {

@@ -30,7 +30,8 @@ pub fn run(common: &Common, dry_run: bool, until_idle: Option<Duration>) -> Outc
 
 fn scratch() -> Result<std::path::PathBuf, Failure> {
     let folder = std::env::temp_dir().join(format!("findings-router-dry-run-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).map_err(|error| Failure::failed(format!("create {}: {error}", folder.display())))?;
+    std::fs::create_dir_all(&folder)
+        .map_err(|error| Failure::failed(format!("create {}: {error}", folder.display())))?;
     Ok(folder)
 }
 

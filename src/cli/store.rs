@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use super::{Common, DONE, DeadLettersCommand, FAILED, Failure, Format, Outcome, TargetsCommand, print, runtime, settings};
+use super::{
+    Common, DONE, DeadLettersCommand, FAILED, Failure, Format, Outcome, TargetsCommand, print, runtime, settings,
+};
 use crate::{
     clock::now_ms,
     store::{Access, FindingFilter, Retried, Store},
@@ -51,28 +53,58 @@ pub fn show(common: &Common, check_id: &str) -> Outcome {
     }
     let finding = &detail.finding;
     println!("{}", print::plain(&finding.check_id));
-    println!("  {} {} in {} ({}, {})", finding.risk, finding.rule_title, finding.account_name, finding.env, finding.region);
-    println!("  {}; score {}; first seen {}; failed {} times", finding.state, finding.score,
-        print::time(finding.first_seen), finding.times_failed);
+    println!(
+        "  {} {} in {} ({}, {})",
+        finding.risk, finding.rule_title, finding.account_name, finding.env, finding.region
+    );
+    println!(
+        "  {}; score {}; first seen {}; failed {} times",
+        finding.state,
+        finding.score,
+        print::time(finding.first_seen),
+        finding.times_failed
+    );
     for entry in &detail.ledger {
-        println!("  {} holds {} ({}, {})", text(&entry["target"]), text(&entry["receipt"]["name"]), text(&entry["state"]),
-            text(&entry["label"]));
+        println!(
+            "  {} holds {} ({}, {})",
+            text(&entry["target"]),
+            text(&entry["receipt"]["name"]),
+            text(&entry["state"]),
+            text(&entry["label"])
+        );
     }
     for row in &detail.pending {
-        println!("  waits for {}: {} {}, priority {}, attempts {}, next {}{}", row.target, row.wanted, row.state,
-            row.priority, row.attempts, print::time(row.due_at),
-            row.error.as_deref().map_or_else(String::new, |error| format!(": {}", print::plain(error))));
+        println!(
+            "  waits for {}: {} {}, priority {}, attempts {}, next {}{}",
+            row.target,
+            row.wanted,
+            row.state,
+            row.priority,
+            row.attempts,
+            print::time(row.due_at),
+            row.error.as_deref().map_or_else(String::new, |error| format!(": {}", print::plain(error)))
+        );
     }
     for hold in &detail.holds {
-        println!("  held by {} until {}: {}", text(&hold["script"]), print::time(hold["due_at"].as_i64().unwrap_or(0)),
-            print::plain(&text(&hold["reason"])));
+        println!(
+            "  held by {} until {}: {}",
+            text(&hold["script"]),
+            print::time(hold["due_at"].as_i64().unwrap_or(0)),
+            print::plain(&text(&hold["reason"]))
+        );
     }
     for decision in &detail.decisions {
         let trace = &decision.trace;
         println!("  {} {}: score {}", print::time(decision.at), decision.change, trace["score"]);
         for action in trace["actions"].as_array().into_iter().flatten() {
             if let Some(send) = action.get("send") {
-                println!("    send to {}, priority {} ({}:{})", text(&send["target"]), send["priority"], text(&send["script"]), send["line"]);
+                println!(
+                    "    send to {}, priority {} ({}:{})",
+                    text(&send["target"]),
+                    send["priority"],
+                    text(&send["script"]),
+                    send["line"]
+                );
             } else if let Some(hold) = action.get("hold") {
                 println!("    hold: {} ({})", print::plain(&text(&hold["reason"])), text(&hold["script"]));
             }
@@ -85,7 +117,14 @@ pub fn show(common: &Common, check_id: &str) -> Outcome {
         }
     }
     for answer in &detail.answers {
-        println!("  {} {} {} {}: {}", print::time(answer.at), answer.target, answer.wanted, answer.class, print::plain(&answer.detail));
+        println!(
+            "  {} {} {} {}: {}",
+            print::time(answer.at),
+            answer.target,
+            answer.wanted,
+            answer.class,
+            print::plain(&answer.detail)
+        );
     }
     Ok(DONE)
 }
@@ -107,8 +146,14 @@ pub fn dead_letters(common: &Common, command: DeadLettersCommand) -> Outcome {
                 .into_iter()
                 .map(|letter| {
                     let place = letter.target.or(letter.source).unwrap_or_default();
-                    vec![letter.id.to_string(), print::time(letter.at), letter.kind, place,
-                        letter.check_id.unwrap_or_default(), letter.reason.chars().take(200).collect()]
+                    vec![
+                        letter.id.to_string(),
+                        print::time(letter.at),
+                        letter.kind,
+                        place,
+                        letter.check_id.unwrap_or_default(),
+                        letter.reason.chars().take(200).collect(),
+                    ]
                 })
                 .collect();
             print::table(&["ID", "AT (UTC)", "KIND", "WHERE", "CHECK", "REASON"], rows, "no dead letters");
@@ -121,8 +166,15 @@ pub fn dead_letters(common: &Common, command: DeadLettersCommand) -> Outcome {
             if common.format == Format::Json {
                 print::json(&letter);
             } else {
-                println!("{} {} {}\n{}\n{}\n\n{}", letter.id, print::time(letter.at), letter.kind,
-                    print::plain(&letter.reason), letter.meta, print::plain(&letter.body));
+                println!(
+                    "{} {} {}\n{}\n{}\n\n{}",
+                    letter.id,
+                    print::time(letter.at),
+                    letter.kind,
+                    print::plain(&letter.reason),
+                    letter.meta,
+                    print::plain(&letter.body)
+                );
             }
             Ok(DONE)
         }
@@ -174,10 +226,18 @@ pub fn targets(common: &Common, command: TargetsCommand) -> Outcome {
             let rows = targets
                 .into_iter()
                 .map(|target| {
-                    let state = if target.paused { "paused".to_owned() } else { target.status["state"].as_str().unwrap_or("unknown").to_owned() };
-                    vec![target.name, state, target.backlog.to_string(),
+                    let state = if target.paused {
+                        "paused".to_owned()
+                    } else {
+                        target.status["state"].as_str().unwrap_or("unknown").to_owned()
+                    };
+                    vec![
+                        target.name,
+                        state,
+                        target.backlog.to_string(),
                         target.oldest.map_or_else(String::new, |at| print::ago(at, now)),
-                        target.status["broken"]["reason"].as_str().unwrap_or_default().chars().take(200).collect()]
+                        target.status["broken"]["reason"].as_str().unwrap_or_default().chars().take(200).collect(),
+                    ]
                 })
                 .collect();
             print::table(&["TARGET", "STATE", "WAITING", "OLDEST", "REASON"], rows, "no targets");

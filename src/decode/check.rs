@@ -164,7 +164,11 @@ fn content(members: &Members<'_>) -> u64 {
                 if number == 0.0 { continue } else { Cow::Owned(number.to_string()) }
             }
             "notScored" | "suppressed" | "excluded" | "ignored" => {
-                if bool_of(value) { Cow::Borrowed("true") } else { continue }
+                if bool_of(value) {
+                    Cow::Borrowed("true")
+                } else {
+                    continue;
+                }
             }
             _ => match word_of(value) {
                 Some(word) if word.is_empty() => continue,

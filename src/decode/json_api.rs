@@ -5,11 +5,8 @@ use serde_json::{Map, Value};
 use super::value::Members;
 
 /// Kebab-case names whose camelCase twin is not just the next letter in capitals.
-const KNOWN: [(&str, &str); 3] = [
-    ("resolution-page-url", "resolutionPageUrl"),
-    ("link-title", "linkTitle"),
-    ("rule-title", "ruleTitle"),
-];
+const KNOWN: [(&str, &str); 3] =
+    [("resolution-page-url", "resolutionPageUrl"), ("link-title", "linkTitle"), ("rule-title", "ruleTitle")];
 
 /// Keys of the event shape; other attributes keep the name they came with.
 const CAMEL: [&str; 30] = [

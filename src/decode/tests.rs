@@ -84,8 +84,12 @@ fn a_check_of_the_api_is_brought_to_the_shape_of_the_events() {
 #[test]
 fn what_is_missing_is_taken_from_id_and_ccrn() {
     let finding = one(r#"{"id":"ccc:ryi6:RTM-008:RTM:us-east-1:","ruleId":"RTM-008","status":"FAILURE"}"#);
-    assert_eq!((finding.account_id.as_str(), finding.region.as_str(), finding.resource.as_str()), ("ryi6", "us-east-1", ""));
-    let finding = one(r#"{"ccrn":"ccrn:azure:acc:KeyVault:eastus:/subs/a:b","ruleId":"KV-1","status":"SUCCESS","tags":null}"#);
+    assert_eq!(
+        (finding.account_id.as_str(), finding.region.as_str(), finding.resource.as_str()),
+        ("ryi6", "us-east-1", "")
+    );
+    let finding =
+        one(r#"{"ccrn":"ccrn:azure:acc:KeyVault:eastus:/subs/a:b","ruleId":"KV-1","status":"SUCCESS","tags":null}"#);
     assert_eq!(finding.id, "ccc:acc:KV-1:KeyVault:eastus:/subs/a:b");
     assert_eq!(finding.provider, "azure");
 }
@@ -98,8 +102,11 @@ fn an_array_keeps_the_neighbours_of_a_bad_element() {
 
 #[test]
 fn the_test_message_is_counted_and_not_parked() {
-    for body in ["Test Message from Cloud Conformity", "  TEST MESSAGE FROM trend",
-        r#"{"Type":"Notification","TopicArn":"a","Message":"Test message from Conformity"}"#] {
+    for body in [
+        "Test Message from Cloud Conformity",
+        "  TEST MESSAGE FROM trend",
+        r#"{"Type":"Notification","TopicArn":"a","Message":"Test message from Conformity"}"#,
+    ] {
         let decoded = decode_text(body);
         assert_eq!((decoded.tests, decoded.rejected.len()), (1, 0), "{body}");
     }

@@ -59,13 +59,7 @@ pub struct Lane {
 }
 
 impl Lane {
-    pub fn new(
-        name: Arc<str>,
-        id: i64,
-        connector: Arc<dyn Connector>,
-        store: Store,
-        settings: LaneSettings,
-    ) -> Self {
+    pub fn new(name: Arc<str>, id: i64, connector: Arc<dyn Connector>, store: Store, settings: LaneSettings) -> Self {
         let quota = Arc::new(LaneQuota::new(Arc::clone(&name), Arc::clone(&connector), settings.rate));
         let state = Arc::new(LaneState::default());
         Self { name, id, connector, quota, store, settings, state, pauses: Mutex::default() }

@@ -70,7 +70,9 @@ pub fn next_step(attempt: Attempt, verdict: &Verdict) -> Next {
         },
         Verdict::PermanentItem { detail } => Next::Dead { class: verdict.class(), detail: detail.clone() },
         // The row is as good as it was; the lane pauses.
-        Verdict::PermanentTarget { .. } => Next::Retry { after: Duration::ZERO, attempts: attempt.attempts, unknown: false },
+        Verdict::PermanentTarget { .. } => {
+            Next::Retry { after: Duration::ZERO, attempts: attempt.attempts, unknown: false }
+        }
     }
 }
 
@@ -172,7 +174,10 @@ mod tests {
     #[test]
     fn a_refused_row_is_parked_at_once() {
         let verdict = Verdict::PermanentItem { detail: "summary too long".into() };
-        assert_eq!(next_step(ATTEMPT, &verdict), Next::Dead { class: "permanent_item", detail: "summary too long".into() });
+        assert_eq!(
+            next_step(ATTEMPT, &verdict),
+            Next::Dead { class: "permanent_item", detail: "summary too long".into() }
+        );
     }
 
     #[test]

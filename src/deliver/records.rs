@@ -195,7 +195,11 @@ pub(super) async fn run(lane: Arc<Lane>, queue: Arc<RecordQueue>, stop: Cancella
         start(&lane, &queue, &mut progress, &mut sending).await;
         lane.state.oldest.store(queue.oldest().unwrap_or(0), Ordering::Relaxed);
         let closed = progress.closed_until.saturating_duration_since(Instant::now());
-        let wake = if closed.is_zero() { limits.linger.clamp(Duration::from_millis(20), Duration::from_millis(200)) } else { closed };
+        let wake = if closed.is_zero() {
+            limits.linger.clamp(Duration::from_millis(20), Duration::from_millis(200))
+        } else {
+            closed
+        };
         tokio::select! {
             () = stop.cancelled() => break,
             () = queue.arrived.notified(), if closed.is_zero() => {}
@@ -259,12 +263,7 @@ async fn send(lane: &Lane, batch: Vec<QueuedRow>) -> Sent {
     (batch, verdicts.into_iter().map(|verdict| verdict.unwrap_or_else(missing)).collect())
 }
 
-async fn finish(
-    lane: &Lane,
-    queue: &RecordQueue,
-    progress: &mut Progress,
-    sent: Result<Sent, tokio::task::JoinError>,
-) {
+async fn finish(lane: &Lane, queue: &RecordQueue, progress: &mut Progress, sent: Result<Sent, tokio::task::JoinError>) {
     let (batch, verdicts) = match sent {
         Ok(sent) => sent,
         Err(error) => {

@@ -141,12 +141,7 @@ impl Lane {
         self.state.in_flight.store(progress.flying.len(), Ordering::SeqCst);
     }
 
-    async fn start_attempts(
-        self: &Arc<Self>,
-        progress: &mut Progress,
-        attempts: &mut JoinSet<Attempted>,
-        now: i64,
-    ) {
+    async fn start_attempts(self: &Arc<Self>, progress: &mut Progress, attempts: &mut JoinSet<Attempted>, now: i64) {
         if self.state.paused.load(Ordering::Relaxed) {
             self.pauses(|pauses| pauses.begin(now));
             return;
@@ -191,15 +186,17 @@ impl Lane {
         let sent_at = row.sent_at;
         let (settlement, verdict) = self.settle_row(&row, others_succeed).await;
         let left = match settlement {
-            Ok(settlement) => {
-                self.store.settle(row, self.id, Arc::clone(&self.name), settlement, now_ms()).await
-            }
+            Ok(settlement) => self.store.settle(row, self.id, Arc::clone(&self.name), settlement, now_ms()).await,
             Err(error) => Err(error),
         };
         Attempted { item, left, verdict, sent_at }
     }
 
-    async fn settle_row(&self, row: &Loaded, others_succeed: bool) -> (Result<Settlement, StoreError>, Option<Verdict>) {
+    async fn settle_row(
+        &self,
+        row: &Loaded,
+        others_succeed: bool,
+    ) -> (Result<Settlement, StoreError>, Option<Verdict>) {
         let creates = row.ledger.is_none();
         let doubtful = creates && row.state != "waiting";
         let policy = self.connector.when_unknown();

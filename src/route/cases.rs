@@ -109,7 +109,9 @@ fn run_case(routes: &Routes, limits: &RouteLimits, script: &str, case: &Case) ->
     if fits {
         return Ok(());
     }
-    let show = |list: &[Map<String, Value>]| Value::from(list.iter().cloned().map(Value::from).collect::<Vec<_>>()).to_string();
+    let show = |list: &[Map<String, Value>]| {
+        Value::from(list.iter().cloned().map(Value::from).collect::<Vec<_>>()).to_string()
+    };
     Err(format!("expected {}\n      decided {}", show(expected), show(&decided)))
 }
 

@@ -15,9 +15,8 @@ use crate::{
 };
 
 const ENV_TAGS: [&str; 3] = ["Environment", "Env", "Stage"];
-const OPTIONS: [&str; 11] = [
-    "priority", "channel", "group", "digest", "mention", "assignee", "labels", "fields", "title", "note", "update",
-];
+const OPTIONS: [&str; 11] =
+    ["priority", "channel", "group", "digest", "mention", "assignee", "labels", "fields", "title", "note", "update"];
 
 impl Routes {
     /// What the scripts decide. Pure: the clock is the finding's.
@@ -30,8 +29,7 @@ impl Routes {
         limits: &RouteLimits,
     ) -> Decision {
         let env = self.environment(finding);
-        let mut decision =
-            Decision { routes_version: self.version.clone(), env: env.clone(), ..Decision::default() };
+        let mut decision = Decision { routes_version: self.version.clone(), env: env.clone(), ..Decision::default() };
         let mut view = View {
             finding: Arc::clone(finding),
             change,
@@ -41,7 +39,8 @@ impl Routes {
             held,
         };
         for script in self.scripts.iter().filter(|script| script.scores) {
-            let called = self.call(script, "score", limits, finding.received_at, (view.clone(), view.score), &mut decision);
+            let called =
+                self.call(script, "score", limits, finding.received_at, (view.clone(), view.score), &mut decision);
             let Some(value) = called else { continue };
             match value.as_int() {
                 Ok(score) => {
@@ -57,7 +56,8 @@ impl Routes {
         }
         decision.score = view.score;
         for script in self.scripts.iter().filter(|script| script.routes) {
-            if let Some(value) = self.call(script, "route", limits, finding.received_at, (view.clone(),), &mut decision) {
+            if let Some(value) = self.call(script, "route", limits, finding.received_at, (view.clone(),), &mut decision)
+            {
                 let before = (decision.actions.len(), decision.skips.len());
                 if let Err(problem) = self.take(script, value, limits, &mut decision) {
                     decision.actions.truncate(before.0);
@@ -111,7 +111,9 @@ impl Routes {
                 let position = error.position();
                 // The innermost error is what the user can mend; the chain of calls around it is not.
                 let inner = match *error {
-                    rhai::EvalAltResult::ErrorInFunctionCall(_, _, inner, position) => (inner.to_string(), inner.position().or_else(position)),
+                    rhai::EvalAltResult::ErrorInFunctionCall(_, _, inner, position) => {
+                        (inner.to_string(), inner.position().or_else(position))
+                    }
                     other => (other.to_string(), position),
                 };
                 decision.failures.push(self.failure(script, inner.1, inner.0));
@@ -129,7 +131,13 @@ impl Routes {
         ScriptFailure { script: script.name.clone(), at, reason }
     }
 
-    fn take(&self, script: &Script, value: Dynamic, limits: &RouteLimits, decision: &mut Decision) -> Result<(), String> {
+    fn take(
+        &self,
+        script: &Script,
+        value: Dynamic,
+        limits: &RouteLimits,
+        decision: &mut Decision,
+    ) -> Result<(), String> {
         if value.is_unit() {
             return Ok(());
         }
@@ -199,8 +207,7 @@ fn with_options(mut send: Send, options: Map) -> Result<Send, String> {
                 send.labels = labels.into_iter().map(text).collect::<Result<_, _>>()?;
             }
             "fields" => {
-                let value: serde_json::Value =
-                    rhai::serde::from_dynamic(&value).map_err(|_| wrong("a map"))?;
+                let value: serde_json::Value = rhai::serde::from_dynamic(&value).map_err(|_| wrong("a map"))?;
                 let serde_json::Value::Object(fields) = value else { return Err(wrong("a map")) };
                 send.fields = fields;
             }

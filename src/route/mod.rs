@@ -86,11 +86,10 @@ impl Routes {
         let mut scripts = Vec::new();
         if let Some(text) = files.get("shared.rhai") {
             let path = directory.join("shared.rhai");
-            let shared = compile(&engine, &path, text)
-                .and_then(|ast| {
-                    Module::eval_ast_as_new(Scope::new(), &ast, &engine)
-                        .map_err(|error| RouteError { at: path.display().to_string(), problem: error.to_string() })
-                });
+            let shared = compile(&engine, &path, text).and_then(|ast| {
+                Module::eval_ast_as_new(Scope::new(), &ast, &engine)
+                    .map_err(|error| RouteError { at: path.display().to_string(), problem: error.to_string() })
+            });
             match shared {
                 Ok(module) => drop(engine.register_global_module(module.into())),
                 Err(problem) => problems.push(problem),

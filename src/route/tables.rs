@@ -77,7 +77,8 @@ fn csv_rows(text: &str) -> Result<HashMap<String, Dynamic>, String> {
     let mut rows = HashMap::new();
     for record in reader.records() {
         let record = record.map_err(|error| error.to_string())?;
-        let map: Map = headers.iter().zip(&record).map(|(name, value)| (name.into(), value.to_owned().into())).collect();
+        let map: Map =
+            headers.iter().zip(&record).map(|(name, value)| (name.into(), value.to_owned().into())).collect();
         rows.insert(record.get(0).unwrap_or_default().to_owned(), Dynamic::from(map));
     }
     Ok(rows)

@@ -34,9 +34,7 @@ fn resolve(reference: &str) -> Result<String, String> {
         (Ok(value), _) if !value.is_empty() => Ok(value),
         (_, Some(default)) => Ok(default.to_owned()),
         (Ok(value), None) => Ok(value),
-        (Err(_), None) => {
-            Err(format!("environment variable {name} is not set; set it, or write ${{{name}:-default}}"))
-        }
+        (Err(_), None) => Err(format!("environment variable {name} is not set; set it, or write ${{{name}:-default}}")),
     }
 }
 

@@ -461,7 +461,11 @@ impl Reader<'_> {
         let own = Value::Object(own);
         // Built once here, so that a mistake is told with its place and not at the first delivery.
         connectors::connect(&kind, name, own.clone(), &http).map_err(|error| {
-            let at = if error.path.is_empty() || error.path == "." { path.clone() } else { format!("{path}.{}", error.path) };
+            let at = if error.path.is_empty() || error.path == "." {
+                path.clone()
+            } else {
+                format!("{path}.{}", error.path)
+            };
             self.located(&at, error.problem)
         })?;
         Ok(TargetSettings { kind, lane, http, own })

@@ -129,8 +129,11 @@ pub fn read(path: &Path, text: &str, expand: &dyn Fn(&str) -> Result<String, Str
         Located { file: file.clone(), place, problem }
     })?;
     let mut document = Document::default();
-    let value = convert(root, String::new(), &mut document, expand)
-        .map_err(|(place, problem)| Located { file, place: Some(place), problem })?;
+    let value = convert(root, String::new(), &mut document, expand).map_err(|(place, problem)| Located {
+        file,
+        place: Some(place),
+        problem,
+    })?;
     document.value = value;
     Ok(document)
 }

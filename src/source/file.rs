@@ -47,8 +47,7 @@ impl FileSource {
                 count += 1;
                 let now = now_ms();
                 let meta = vec![("line".to_owned(), count.to_string())];
-                let message =
-                    RawMessage { source: Arc::clone(&self.name), body, received_at: now, sent_at: now, meta };
+                let message = RawMessage { source: Arc::clone(&self.name), body, received_at: now, sent_at: now, meta };
                 batch.push(Taken { message, receipt: Receipt::None });
             }
             if batch.len() >= LINES || (!more && !batch.is_empty()) {

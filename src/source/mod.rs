@@ -4,7 +4,10 @@ mod file;
 mod sqs;
 mod webhook;
 
-use std::sync::{Arc, atomic::{AtomicBool, AtomicUsize, Ordering}};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
 
 use tokio::sync::{mpsc, oneshot};
 

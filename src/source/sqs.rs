@@ -13,8 +13,8 @@ use aws_sdk_sqs::{
     Client,
     error::DisplayErrorContext,
     types::{
-        ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message,
-        MessageSystemAttributeName, QueueAttributeName,
+        ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName,
+        QueueAttributeName,
     },
 };
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};

@@ -86,8 +86,7 @@ fn verify(secret: &str, body: &Bytes, signature: &str) -> bool {
             .is_ok_and(|mac| mac.chain_update(bytes).verify_slice(&expected).is_ok())
     };
     matches(body)
-        || serde_json::from_slice::<serde_json::Value>(body)
-            .is_ok_and(|value| matches(value.to_string().as_bytes()))
+        || serde_json::from_slice::<serde_json::Value>(body).is_ok_and(|value| matches(value.to_string().as_bytes()))
 }
 
 #[cfg(test)]

@@ -151,7 +151,13 @@ impl Store {
             connection
                 .prepare_cached("SELECT id, source, body, at, meta ->> 'script' FROM inbox ORDER BY id LIMIT ?1")?
                 .query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-                    Ok(InboxMessage { id: row.get(0)?, source: row.get(1)?, body: row.get(2)?, at: row.get(3)?, script: row.get(4)? })
+                    Ok(InboxMessage {
+                        id: row.get(0)?,
+                        source: row.get(1)?,
+                        body: row.get(2)?,
+                        at: row.get(3)?,
+                        script: row.get(4)?,
+                    })
                 })?
                 .collect()
         })

@@ -29,9 +29,9 @@ fn assert_exact(bench: &Bench, rounds: usize, count: usize) {
         issues.iter().flat_map(|issue| &issue.labels).filter(|label| label.starts_with("fr-")).collect();
     assert_eq!((issues.len(), labels.len()), (failing, failing), "tickets");
     let messages = bench.sims.slack.messages();
-    let fingerprints: HashSet<String> = messages.iter().filter_map(|message| message.fingerprint()).collect();
+    let fingerprints: HashSet<&str> = messages.iter().filter_map(|message| message.fingerprint()).collect();
     assert_eq!((messages.len(), fingerprints.len()), (failing, failing), "messages");
-    assert_eq!(bench.sims.splunk.distinct(), rounds * count, "events");
+    assert_eq!(bench.sims.splunk.distinct(), (rounds * count) as u64, "events");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,7 +81,7 @@ async fn killed_at_random_again_and_again() {
         let mut router = bench.spawn();
         // Spread over start, receive, commit, delivery and drain without a source of chance: repeatable.
         let seen = bench.sims.aws.request_count();
-        let wanted = seen + 5 + (round * 37) % 60;
+        let wanted = seen + 5 + (round as u64 * 37) % 60;
         let patience = tokio::time::Instant::now() + Duration::from_secs(5);
         while bench.sims.aws.request_count() < wanted && tokio::time::Instant::now() < patience {
             tokio::time::sleep(Duration::from_millis(1)).await;

@@ -30,7 +30,9 @@ pub fn check(resource: &str, status: &str, at: i64) -> String {
 
 /// An application finding, which goes to Slack.
 pub fn application_check(resource: &str, status: &str, at: i64) -> String {
-    check(resource, status, at).replace("IAM", "S3").replace("Environment::prod", "Environment::prod\",\"Team::payments")
+    check(resource, status, at)
+        .replace("IAM", "S3")
+        .replace("Environment::prod", "Environment::prod\",\"Team::payments")
 }
 
 impl Bench {
@@ -92,7 +94,9 @@ targets:
     /// Runs the service until nothing is left to do.
     pub async fn settle(&self) {
         let output = self.output(&["run", "--until-idle", "300ms"]).await;
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        // Shown where a test fails.
+        eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success());
     }
 
     pub fn spawn(&self) -> Child {

@@ -15,8 +15,7 @@ use crate::{Connector, Content, Delivery, Found, Health, Limits, Quota, UnknownP
 
 pub const KEYS: &[&str] = &["path"];
 
-pub(crate) const LIMITS: Limits =
-    Limits { max_items: 500, max_bytes: 1_000_000, linger: Duration::from_millis(200) };
+pub(crate) const LIMITS: Limits = Limits { max_items: 500, max_bytes: 1_000_000, linger: Duration::from_millis(200) };
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

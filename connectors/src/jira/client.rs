@@ -7,9 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::Deployment;
-use crate::{
-    Answer, Delivery, Http, Ledger, LedgerState, Quota, Receipt, Scope, Verdict, http::default_verdict,
-};
+use crate::{Answer, Delivery, Http, Ledger, LedgerState, Quota, Receipt, Scope, Verdict, http::default_verdict};
 
 pub struct Client {
     http: Http,
@@ -31,7 +29,9 @@ impl Client {
             Deployment::Cloud => Some(true),
             Deployment::Datacenter => Some(false),
             // The gateway host is Cloud too.
-            Deployment::Auto if http.host().ends_with("atlassian.net") || http.host() == "api.atlassian.com" => Some(true),
+            Deployment::Auto if http.host().ends_with("atlassian.net") || http.host() == "api.atlassian.com" => {
+                Some(true)
+            }
             Deployment::Auto => None,
         };
         if let Some(known) = known {
@@ -118,10 +118,7 @@ impl Client {
     pub async fn find(&self, project: &str, delivery: &Delivery, quota: &dyn Quota) -> Result<Option<Ledger>, Verdict> {
         let now_ms = delivery.now_ms;
         // Only a checked project key and our own hex digits: nothing of a finding is in the query.
-        let jql = format!(
-            "project = \"{project}\" AND labels = \"fr-{}\" ORDER BY created ASC",
-            delivery.fingerprint
-        );
+        let jql = format!("project = \"{project}\" AND labels = \"fr-{}\" ORDER BY created ASC", delivery.fingerprint);
         let cloud = self.is_cloud(now_ms, quota).await?;
         let path = if cloud { "/search/jql" } else { "/search" };
         let body = json!({ "jql": jql, "maxResults": 10, "fields": ["status", "resolution"] });

@@ -180,7 +180,8 @@ impl Work<'_> {
             (Some(from), Some(to)) => format!(" after {}", crate::text::spoken_span(to - from)),
             _ => String::new(),
         };
-        let note = self.notice.note.as_deref().filter(|note| note.starts_with("Suppressed")).unwrap_or("The check passes");
+        let note =
+            self.notice.note.as_deref().filter(|note| note.starts_with("Suppressed")).unwrap_or("The check passes");
         let text = format!("{}{span}.", note.trim_end_matches('.'));
         if standing.wont_fix {
             self.comment(ledger, &text).await?;
@@ -190,7 +191,8 @@ impl Work<'_> {
             return Ok(delivered(resolved, None));
         }
         self.comment(ledger, &text).await?;
-        let warning = format!("no transition to done from {} for {}; only commented", standing.name, ledger.receipt.name);
+        let warning =
+            format!("no transition to done from {} for {}; only commented", standing.name, ledger.receipt.name);
         Ok(delivered(resolved, Some(warning)))
     }
 
@@ -263,7 +265,14 @@ impl Work<'_> {
     }
 
     /// Moves the ticket and comments in one call; `false` when there is no such transition from where it stands.
-    async fn transition(&self, ledger: &Ledger, name: &str, category: &str, comment: &str, resolves: bool) -> Step<bool> {
+    async fn transition(
+        &self,
+        ledger: &Ledger,
+        name: &str,
+        category: &str,
+        comment: &str,
+        resolves: bool,
+    ) -> Step<bool> {
         let path = format!("/issue/{}/transitions", ledger.receipt.id);
         // Once more after a conflict: ids differ from status to status.
         for last in [false, true] {

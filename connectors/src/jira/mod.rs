@@ -18,8 +18,20 @@ use crate::{
 };
 
 pub const KEYS: &[&str] = &[
-    "url", "deployment", "email", "token", "project", "issue_type", "priorities", "labels", "fields",
-    "resolve_transition", "reopen_transition", "resolution", "reopen_after", "wont_fix",
+    "url",
+    "deployment",
+    "email",
+    "token",
+    "project",
+    "issue_type",
+    "priorities",
+    "labels",
+    "fields",
+    "resolve_transition",
+    "reopen_transition",
+    "resolution",
+    "reopen_after",
+    "wont_fix",
 ];
 
 #[derive(Debug, Deserialize)]
@@ -89,7 +101,9 @@ fn a_day() -> Duration {
 }
 
 fn wont_fix() -> Vec<String> {
-    ["Won't Do", "Won't Fix", "Risk accepted", "Risk Accepted", "Declined", "Cannot Reproduce"].map(str::to_owned).to_vec()
+    ["Won't Do", "Won't Fix", "Risk accepted", "Risk Accepted", "Declined", "Cannot Reproduce"]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 /// A project of a site.
@@ -127,9 +141,9 @@ impl Connector for Jira {
         let mut verdicts = Vec::with_capacity(batch.len());
         for delivery in batch {
             let verdict = match &delivery.content {
-                Content::Notice(notice) => {
-                    lifecycle::deliver(&self.config, &self.client, delivery, notice, quota).await.unwrap_or_else(|verdict| verdict)
-                }
+                Content::Notice(notice) => lifecycle::deliver(&self.config, &self.client, delivery, notice, quota)
+                    .await
+                    .unwrap_or_else(|verdict| verdict),
                 Content::Record(_) => Verdict::PermanentItem { detail: "a record is no ticket".to_owned() },
             };
             verdicts.push(verdict);

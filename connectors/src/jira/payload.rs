@@ -18,8 +18,8 @@ pub fn summary(notice: &Notice) -> String {
         count => format!("{count} resources"),
     };
     let head = format!("[{}] {}", spoken_risk(&notice.risk), notice.title);
-    let head = if what.is_empty() { head } else { format!("{}: {}", shorten(&head, 120), shorten(&what, 60)) };
-    shorten(&one_line(&format!("{head} ({}/{})", shorten(account, 40), notice.region)), 200)
+    let head = if what.is_empty() { head } else { format!("{}: {}", shorten(&head, 90), shorten(&what, 40)) };
+    shorten(&one_line(&format!("{head} ({}/{})", shorten(account, 30), shorten(&notice.region, 20))), 200)
 }
 
 /// The part of a ticket, independent of the markup.
@@ -55,7 +55,9 @@ pub fn parts(delivery: &Delivery, notice: &Notice, tight: bool) -> Vec<Part> {
         parts.push(Part::Heading("Resources"));
         let shown = notice.members.iter().take(if tight { 10 } else { 50 });
         let mut list: Vec<String> = shown
-            .map(|member| shorten(&one_line(&format!("{} ({}, {})", member.resource, member.account_name, member.region)), 200))
+            .map(|member| {
+                shorten(&one_line(&format!("{} ({}, {})", member.resource, member.account_name, member.region)), 200)
+            })
             .collect();
         let more = notice.member_count.saturating_sub(list.len());
         if more > 0 {
@@ -65,7 +67,9 @@ pub fn parts(delivery: &Delivery, notice: &Notice, tight: bool) -> Vec<Part> {
     }
     parts.push(Part::Heading("How to fix"));
     match notice.fix_url.as_deref() {
-        Some(url) if safe_link(url).is_some() => parts.push(Part::Link("Knowledge base: steps for this rule", url.to_owned())),
+        Some(url) if safe_link(url).is_some() => {
+            parts.push(Part::Link("Knowledge base: steps for this rule", url.to_owned()))
+        }
         Some(url) => parts.push(Part::Text(shorten(&one_line(url), 300))),
         None => parts.push(Part::Text(format!("See the knowledge base for rule {}.", one_line(&notice.rule_id)))),
     }
@@ -237,7 +241,8 @@ pub fn label(text: &str) -> String {
 }
 
 pub fn labels(config: &JiraConfig, delivery: &Delivery, notice: &Notice) -> Vec<String> {
-    let mut labels: Vec<String> = config.labels.iter().chain(&delivery.options.labels).map(|text| label(text)).collect();
+    let mut labels: Vec<String> =
+        config.labels.iter().chain(&delivery.options.labels).map(|text| label(text)).collect();
     labels.push(format!("fr-{}", delivery.fingerprint));
     for (prefix, value) in [
         ("rule", &notice.rule_id),

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{Scope, Verdict, http::{Answer, default_verdict}};
+use crate::{
+    Scope, Verdict,
+    http::{Answer, default_verdict},
+};
 
 /// The answer of one call.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,14 +46,32 @@ pub fn web_api(answer: &Answer, scope: &Scope, now_ms: i64) -> Said {
             Said::BadBlocks(detail)
         }
         "message_not_found" => Said::NoMessage,
-        "channel_not_found" | "not_in_channel" | "is_archived" | "restricted_action"
-        | "restricted_action_read_only_channel" | "restricted_action_thread_only_channel"
-        | "restricted_action_non_threadable_channel" | "restricted_action_thread_locked" | "messages_tab_disabled"
-        | "cannot_dm_bot" | "user_not_found" => Said::BadChannel(detail),
-        "invalid_auth" | "not_authed" | "account_inactive" | "token_revoked" | "token_expired"
-        | "not_allowed_token_type" | "missing_scope" | "no_permission" | "ekm_access_denied"
-        | "team_access_not_granted" | "org_login_required" | "access_denied" | "enterprise_is_restricted"
-        | "accesslimited" | "two_factor_setup_required" => Said::Verdict(Verdict::PermanentTarget { detail }),
+        "channel_not_found"
+        | "not_in_channel"
+        | "is_archived"
+        | "restricted_action"
+        | "restricted_action_read_only_channel"
+        | "restricted_action_thread_only_channel"
+        | "restricted_action_non_threadable_channel"
+        | "restricted_action_thread_locked"
+        | "messages_tab_disabled"
+        | "cannot_dm_bot"
+        | "user_not_found" => Said::BadChannel(detail),
+        "invalid_auth"
+        | "not_authed"
+        | "account_inactive"
+        | "token_revoked"
+        | "token_expired"
+        | "not_allowed_token_type"
+        | "missing_scope"
+        | "no_permission"
+        | "ekm_access_denied"
+        | "team_access_not_granted"
+        | "org_login_required"
+        | "access_denied"
+        | "enterprise_is_restricted"
+        | "accesslimited"
+        | "two_factor_setup_required" => Said::Verdict(Verdict::PermanentTarget { detail }),
         "service_unavailable" | "team_added_to_org" | "request_timeout" => {
             Said::Verdict(Verdict::Transient { detail, after: None })
         }
@@ -71,8 +92,16 @@ pub fn webhook(answer: &Answer, now_ms: i64) -> Said {
         (_, "invalid_payload" | "no_text" | "too_many_attachments") => Said::Verdict(Verdict::PermanentItem { detail }),
         (
             _,
-            "action_prohibited" | "posting_to_general_channel_denied" | "invalid_token" | "channel_not_found"
-            | "channel_is_archived" | "no_service" | "no_service_id" | "no_team" | "no_active_hooks" | "team_disabled"
+            "action_prohibited"
+            | "posting_to_general_channel_denied"
+            | "invalid_token"
+            | "channel_not_found"
+            | "channel_is_archived"
+            | "no_service"
+            | "no_service_id"
+            | "no_team"
+            | "no_active_hooks"
+            | "team_disabled"
             | "user_not_found",
         ) => Said::Verdict(Verdict::PermanentTarget { detail }),
         (_, "rollup_error") => Said::Verdict(Verdict::Ambiguous { detail }),

@@ -97,7 +97,14 @@ impl Slack {
     }
 
     /// Posts, once more as text alone where the blocks are refused.
-    async fn post(&self, method: &str, place: &Value, delivery: &Delivery, notice: &Notice, quota: &dyn Quota) -> (Said, Option<String>) {
+    async fn post(
+        &self,
+        method: &str,
+        place: &Value,
+        delivery: &Delivery,
+        notice: &Notice,
+        quota: &dyn Quota,
+    ) -> (Said, Option<String>) {
         let channel = place["channel"].as_str().unwrap_or_default();
         let with = |mut message: Value| {
             for (key, value) in place.as_object().into_iter().flatten() {
@@ -120,7 +127,8 @@ impl Slack {
 
     async fn open(&self, delivery: &Delivery, notice: &Notice, default: &str, quota: &dyn Quota) -> Verdict {
         let channel = delivery.options.channel.as_deref().unwrap_or(default);
-        let (said, warning) = self.post("chat.postMessage", &json!({ "channel": channel }), delivery, notice, quota).await;
+        let (said, warning) =
+            self.post("chat.postMessage", &json!({ "channel": channel }), delivery, notice, quota).await;
         match said {
             Said::BadChannel(detail) if channel != default => {
                 let place = json!({ "channel": default });
@@ -330,7 +338,9 @@ impl Connector for Slack {
                     None => Found::No,
                 }
             }
-            Said::Verdict(Verdict::PermanentTarget { detail }) | Said::BadChannel(detail) => Found::Unsearchable { detail },
+            Said::Verdict(Verdict::PermanentTarget { detail }) | Said::BadChannel(detail) => {
+                Found::Unsearchable { detail }
+            }
             Said::Verdict(verdict) => Found::Failed(verdict),
             Said::BadBlocks(detail) => Found::Unsearchable { detail },
             Said::NoMessage => Found::No,

@@ -27,14 +27,9 @@ fn escaped(text: &str, max: usize) -> String {
     }
 }
 
-/// Plain objects can't mention or link; what they show is literal.
+/// Plain objects can't mention or link, and what would is escaped all the same: it stands in no request at all.
 fn plain(text: &str, max: usize) -> Value {
-    json!({ "type": "plain_text", "text": defang(&shorten(&clean(text), max)), "emoji": false })
-}
-
-/// `<!channel>` is inert in plain text; it is taken apart all the same, so that it stands in no request at all.
-fn defang(text: &str) -> String {
-    text.replace("<!", "‹!").replace("<@", "‹@").replace("<#", "‹#")
+    json!({ "type": "plain_text", "text": escaped(text, max), "emoji": false })
 }
 
 fn place(notice: &Notice) -> String {
@@ -274,7 +269,12 @@ mod tests {
 
     #[test]
     fn a_resolved_message_says_how_long_it_took() {
-        let notice = Notice { failing_since_ms: Some(0), resolved_at_ms: Some(273_600_000), resolved_by: Some("SYSTEM".into()), ..Notice::default() };
+        let notice = Notice {
+            failing_since_ms: Some(0),
+            resolved_at_ms: Some(273_600_000),
+            resolved_by: Some("SYSTEM".into()),
+            ..Notice::default()
+        };
         assert_eq!(resolved_after(&notice), "Resolved after 3 d 4 h.");
     }
 }

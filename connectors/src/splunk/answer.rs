@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::{Scope, Verdict, http::{Answer, default_verdict}};
+use crate::{
+    Scope, Verdict,
+    http::{Answer, default_verdict},
+};
 
 #[derive(Deserialize)]
 struct Body {
@@ -18,11 +21,19 @@ struct Body {
 /// What to do with a request of `sent` events.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Meaning {
-    Accepted { ack_id: Option<u64>, slow_down: bool },
+    Accepted {
+        ack_id: Option<u64>,
+        slow_down: bool,
+    },
     /// Events before `bad` are indexed, `bad` is refused, those after it were not looked at.
-    Split { bad: usize, detail: String },
+    Split {
+        bad: usize,
+        detail: String,
+    },
     /// One event breaks the request and Splunk does not say which.
-    Bisect { detail: String },
+    Bisect {
+        detail: String,
+    },
     /// The same for all of them.
     All(Verdict),
 }

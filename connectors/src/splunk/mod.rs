@@ -18,8 +18,7 @@ use crate::{
 use answer::{Meaning, meaning};
 pub(crate) use payload::event;
 
-pub const KEYS: &[&str] =
-    &["url", "token", "index", "sourcetype", "source", "host", "acknowledge", "batch", "gzip"];
+pub const KEYS: &[&str] = &["url", "token", "index", "sourcetype", "source", "host", "acknowledge", "batch", "gzip"];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

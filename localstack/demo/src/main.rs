@@ -102,7 +102,11 @@ async fn demo(args: &Args) -> anyhow::Result<()> {
     if let Some(message) = sims.slack.messages().first() {
         println!("An alert:  {}", message.text);
     }
-    println!("\nWhere to look: {} (router.yaml, routes, state/router.db), all of it in {:.0} s.", folder.display(), started.elapsed().as_secs_f64());
+    println!(
+        "\nWhere to look: {} (router.yaml, routes, state/router.db), all of it in {:.0} s.",
+        folder.display(),
+        started.elapsed().as_secs_f64()
+    );
     println!("Try: findings-router findings list --config {}", config.display());
     Ok(())
 }
