@@ -295,12 +295,12 @@ async fn upkeep(running: Arc<Running>, keep: Retention, stop: CancellationToken)
         }
         for lane in running.lanes.all() {
             serve::lane_gauges(lane);
-            if rounds % 5 == 0 {
+            if rounds.is_multiple_of(5) {
                 let status = serve::lane_status(lane);
                 let _ = running.store.report_lane(lane.id, status, now_ms()).await;
             }
         }
-        if rounds % 60 == 0
+        if rounds.is_multiple_of(60)
             && let Err(error) = running.store.prune(now_ms(), keep).await
         {
             tracing::error!(error = %error, "upkeep of the store failed");

@@ -126,22 +126,16 @@ fn unwrap_object(text: &str, members: &Members<'_>, received_at: i64, depth: usi
         }
         return unwrap_text(&inner, received_at, depth + 1, decoded);
     }
-    if let Some(records) = members.get("Records") {
-        if let Ok(records) = serde_json::from_str::<Vec<Members<'_>>>(records.get()) {
-            for record in &records {
-                let inner = match record.get("Sns") {
-                    Some(sns) => serde_json::from_str::<Members<'_>>(sns.get())
-                        .ok()
-                        .and_then(|sns| sns.get("Message").and_then(text_of).map(std::borrow::Cow::into_owned)),
-                    None => record.get("body").and_then(text_of).map(std::borrow::Cow::into_owned),
-                };
-                match inner {
-                    Some(inner) => unwrap_text(&inner, received_at, depth + 1, decoded),
-                    None => decoded.reject(DecodeError::Missing("the record's Sns.Message or body"), text),
-                }
+    if let Some(Ok(records)) =
+        members.get("Records").map(|records| serde_json::from_str::<Vec<Members<'_>>>(records.get()))
+    {
+        for record in &records {
+            match message_of(record) {
+                Some(inner) => unwrap_text(&inner, received_at, depth + 1, decoded),
+                None => decoded.reject(DecodeError::Missing("the record's Sns.Message or body"), text),
             }
-            return;
         }
+        return;
     }
     if let (Some(detail), Some(_)) = (members.get("detail"), members.get("detail-type")) {
         return unwrap_text(detail.get(), received_at, depth + 1, decoded);
@@ -160,6 +154,17 @@ fn unwrap_object(text: &str, members: &Members<'_>, received_at: i64, depth: usi
     match check::finding(text, members, received_at) {
         Ok(finding) => decoded.findings.push(finding),
         Err(reason) => decoded.reject(reason, text),
+    }
+}
+
+/// The text in a record of an SNS or an SQS event as Lambda gets it.
+fn message_of(record: &Members<'_>) -> Option<String> {
+    match record.get("Sns") {
+        Some(sns) => {
+            let sns = serde_json::from_str::<Members<'_>>(sns.get()).ok()?;
+            sns.get("Message").and_then(text_of).map(std::borrow::Cow::into_owned)
+        }
+        None => record.get("body").and_then(text_of).map(std::borrow::Cow::into_owned),
     }
 }
 

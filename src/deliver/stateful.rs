@@ -117,7 +117,7 @@ impl Progress {
 
     fn next_wake(&self, now: i64) -> Duration {
         let mut at = self.backlog.next_due().unwrap_or(i64::MAX);
-        if self.backlog.len() > 0 {
+        if !self.backlog.is_empty() {
             at = at.min(self.blocked.values().copied().filter(|&until| until > now).min().unwrap_or(i64::MAX));
             if self.closed_until > now {
                 at = self.closed_until;

@@ -31,7 +31,7 @@ pub struct Decision {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    Send(Send),
+    Send(Box<Send>),
     /// Decide again after `for_ms`; the deadline is fixed at the first hold.
     Hold {
         script: String,

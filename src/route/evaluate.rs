@@ -163,11 +163,11 @@ impl Routes {
                 let send = Send {
                     script: script.name.clone(),
                     line,
-                    target: target.into_owned().into(),
+                    target: target.into_owned(),
                     priority: u8::try_from(decision.score.clamp(0, 100)).unwrap_or(0),
                     ..Send::default()
                 };
-                decision.actions.push(Action::Send(with_options(send, options)?));
+                decision.actions.push(Action::Send(Box::new(with_options(send, options)?)));
             }
             Said::Skip { reason, line } => {
                 decision.skips.push(Skip { script: script.name.clone(), line, reason: reason.to_string() });

@@ -50,10 +50,9 @@ impl FileSource {
                 let message = RawMessage { source: Arc::clone(&self.name), body, received_at: now, sent_at: now, meta };
                 batch.push(Taken { message, receipt: Receipt::None });
             }
-            if batch.len() >= LINES || (!more && !batch.is_empty()) {
-                if intake.blocking_send(std::mem::take(&mut batch)).is_err() {
-                    return Ok(count);
-                }
+            let ready = batch.len() >= LINES || (!more && !batch.is_empty());
+            if ready && intake.blocking_send(std::mem::take(&mut batch)).is_err() {
+                return Ok(count);
             }
             if !more {
                 self.state.empty.store(true, Ordering::SeqCst);

@@ -143,7 +143,7 @@ fn write_loop(mut connection: Connection, mut queue: mpsc::UnboundedReceiver<Job
     while let Some(first) = queue.blocking_recv() {
         let result = write_group(&mut connection, first, &mut queue, &mut replies);
         for reply in replies.drain(..) {
-            reply(result.as_ref().map(|()| ()).map_err(StoreError::copy));
+            reply(result.as_ref().copied().map_err(StoreError::copy));
         }
     }
     // Leaves one file behind instead of three.

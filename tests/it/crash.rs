@@ -37,7 +37,8 @@ fn assert_exact(bench: &Bench, rounds: usize, count: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_after_a_target_applied_and_before_its_answer_was_read() {
     let bench = Bench::start().await;
-    let points: [(&str, fn(&Bench) -> &dyn Faulty); 3] = [
+    type Point = (&'static str, fn(&Bench) -> &dyn Faulty);
+    let points: [Point; 3] = [
         ("POST /rest/api/3/issue", |bench| &bench.sims.jira),
         ("chat.postMessage", |bench| &bench.sims.slack),
         ("collector", |bench| &bench.sims.splunk),

@@ -150,7 +150,7 @@ impl Slack {
         let hash = content_hash(delivery, notice);
         let state = state(delivery.wanted);
         let silent = delivery.options.update == Some(false) && delivery.wanted == Wanted::Open;
-        if (ledger.content_hash == hash && ledger.state == state) || (silent && ledger.state == state) {
+        if ledger.state == state && (ledger.content_hash == hash || silent) {
             return Verdict::delivered();
         }
         let place = json!({ "channel": ledger.receipt.name, "ts": ledger.receipt.id });

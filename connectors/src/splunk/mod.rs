@@ -133,7 +133,8 @@ impl Splunk {
     /// Sends all of them, in as many requests as the answers ask for; what is indexed is never sent twice.
     async fn send_all(&self, envelopes: &[String], now_ms: i64, quota: &dyn Quota) -> Vec<Verdict> {
         let mut verdicts = vec![Verdict::delivered(); envelopes.len()];
-        let mut parts: VecDeque<Range<usize>> = VecDeque::from([0..envelopes.len()]);
+        let mut parts: VecDeque<Range<usize>> = VecDeque::new();
+        parts.push_back(0..envelopes.len());
         while let Some(part) = parts.pop_front() {
             if part.is_empty() {
                 continue;
