@@ -17,6 +17,8 @@ upstream=localstack/localstack:$version
 ours=findings-router/localstack:$version
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/findings-router
+# This script and the package list decide what is in our image.
+key=$(cat "${BASH_SOURCE[0]}" "$here/requirements-py311.txt" | sha256sum | cut -c1-12)
 say() { echo "$*" >&2; }
 die() { say "localstack/docker-image.sh: $*"; exit 1; }
 engine_answers() { docker version --format '{{.Server.APIVersion}}' 2>/dev/null; }
@@ -57,10 +59,8 @@ start_engine() {
 }
 
 make_image() {
-    local key archive scratch venv
+    local archive scratch venv
     [[ $(id -u) == 0 ]] || die "$upstream can't be pulled, and making an image needs root"
-    # Shell and package list decide what is in it.
-    key=$(cat "${BASH_SOURCE[0]}" "$here/requirements-py311.txt" | sha256sum | cut -c1-12)
     archive=$cache/image-$version-$key.tar
     if [[ ! -f $archive ]]; then
         command -v debootstrap >/dev/null || die "$upstream can't be pulled, and debootstrap is not installed"
@@ -89,6 +89,7 @@ exec python3 -m localstack.runtime.main
 ENTRY
         chmod +x "$scratch/root/usr/local/bin/"{aws,localstack-entry}
         tar -C "$scratch/root" -cf "$archive.part" .
+        rm -f "$cache"/image-*.tar    # of an older script or package list
         mv "$archive.part" "$archive"
         rm -rf "$scratch"
     fi
@@ -98,9 +99,7 @@ ENTRY
 }
 
 choose_image() {
-    local key
     if have_image "$upstream"; then image=$upstream; return; fi
-    key=$(cat "${BASH_SOURCE[0]}" "$here/requirements-py311.txt" | sha256sum | cut -c1-12)
     if have_image "$ours-$key"; then image=$ours; return; fi
     if timeout 300 docker pull --quiet "$upstream" >/dev/null 2>&1; then image=$upstream; return; fi
     say "$upstream can't be pulled from here"

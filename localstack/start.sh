@@ -35,7 +35,8 @@ install() {
     choose_python
     local venv
     venv=$cache/localstack-$line-$(sha256sum "$here/requirements-$line.txt" | cut -c1-12)
-    if [[ ! -e $venv/installed ]]; then
+    # The second question: a restored cache may outlive the interpreter it points to.
+    if [[ ! -e $venv/installed ]] || ! version_of "$venv/bin/python" >/dev/null; then
         say "installing LocalStack for $("$python" --version) into $venv"
         rm -rf "$venv"
         mkdir -p "$cache"
