@@ -112,7 +112,7 @@ async fn demo(args: &Args) -> anyhow::Result<()> {
 }
 
 /// Writes router.yaml, the shipped scripts and the company's tables.
-fn configure(folder: &Path, sims: &Simulators, queue: &str, args: &Args) -> anyhow::Result<std::path::PathBuf> {
+fn configure(folder: &Path, sims: &Simulators, queue: &str, args: &Args) -> anyhow::Result<PathBuf> {
     let shipped = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../routes"));
     let routes = folder.join("routes");
     std::fs::create_dir_all(routes.join("tables"))?;
@@ -177,7 +177,7 @@ async fn run(config: &Path, sims: &Simulators, expected: u64, what: &'static str
                 return Ok(started.elapsed());
             }
             () = tokio::time::sleep(Duration::from_millis(100)) => {
-                bar.set_position(u64::try_from(sims.splunk.count())?);
+                bar.set_position(sims.splunk.count());
             }
         }
     }
