@@ -173,3 +173,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_empty_list_of_records_is_rejected_and_does_not_vanish() {
+    assert_eq!(reason(r#"{"Records":[]}"#), DecodeError::NotAnObject("empty array"));
+}
+
+#[test]
+fn a_bad_record_does_not_take_the_good_one_with_it() {
+    let decoded = decode_text(&json!({ "Records": [7, { "body": CHECK }, { "Sns": {} }] }).to_string());
+    assert_eq!((decoded.findings.len(), decoded.rejected.len()), (1, 2));
+}
+
+#[test]
+fn a_check_that_only_mentions_a_pointer_does_not_suppress_its_neighbours() {
+    let named = CHECK.replace("payments-prod", "PayloadS3Pointer");
+    assert_eq!(decode_text(&format!("[{named},{CHECK}]")).findings.len(), 2);
+}
+
+#[test]
+fn an_activity_event_of_the_api_is_no_check() {
+    let event = json!({ "type": "events", "id": "rJ", "attributes": { "status": "FAILURE" },
+        "relationships": { "rule": { "data": { "type": "rule", "id": "RTM-008" } } } });
+    assert_eq!(reason(&event.to_string()), DecodeError::OtherType("events".to_owned()));
+}
