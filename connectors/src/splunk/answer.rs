@@ -2,21 +2,12 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{
     Scope, Verdict,
     http::{Answer, default_verdict},
 };
-
-#[derive(Deserialize)]
-struct Body {
-    code: Option<u32>,
-    #[serde(rename = "invalid-event-number")]
-    invalid: Option<usize>,
-    #[serde(rename = "ackId")]
-    ack_id: Option<u64>,
-}
 
 /// What to do with a request of `sent` events.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,10 +16,12 @@ pub enum Meaning {
         ack_id: Option<u64>,
         slow_down: bool,
     },
-    /// Events before `bad` are indexed, `bad` is refused, those after it were not looked at.
-    Split {
-        bad: usize,
-        detail: String,
+    /// Events before `first` are indexed. A verdict about an item is of `first` alone, and those after it were not
+    /// looked at; a verdict about the target is of all from `first` on.
+    Partly {
+        first: usize,
+        ack_id: Option<u64>,
+        verdict: Verdict,
     },
     /// One event breaks the request and Splunk does not say which.
     Bisect {
@@ -38,36 +31,56 @@ pub enum Meaning {
     All(Verdict),
 }
 
-/// Codes of the collector's table; texts are not stable, so they decide nothing.
+/// Codes of the collector's table, then the status; texts are not stable, so they decide nothing. A code about the
+/// token, the index or the load means the same under any status that is a failure: the wrong guess would cost events.
 pub fn meaning(answer: &Answer, sent: usize, now_ms: i64) -> Meaning {
-    let body: Option<Body> = serde_json::from_str(&answer.body).ok();
-    let code = body.as_ref().and_then(|body| body.code);
-    let invalid = body.as_ref().and_then(|body| body.invalid);
+    // Read key by key: an odd value beside a clear code does not make the code unclear.
+    let body = answer.json();
+    let number = |key: &str| body.get(key).and_then(Value::as_u64);
+    let (code, ack_id) = (number("code"), number("ackId"));
+    let invalid = number("invalid-event-number").and_then(|number| usize::try_from(number).ok());
     let detail = answer.excerpt();
     let target = |detail: String| Meaning::All(Verdict::PermanentTarget { detail });
     match (answer.status, code) {
-        (200, Some(0)) => Meaning::Accepted { ack_id: body.and_then(|body| body.ack_id), slow_down: false },
-        (200, Some(24 | 25)) => Meaning::Accepted { ack_id: body.and_then(|body| body.ack_id), slow_down: true },
+        (200, Some(0)) => Meaning::Accepted { ack_id, slow_down: false },
+        (200, Some(24 | 25)) => Meaning::Accepted { ack_id, slow_down: true },
         // A login page or a proxy: nothing reached Splunk.
-        (200, _) => target(format!("the answer is not Splunk's: {detail}")),
+        (200..=299, _) => target(format!("the answer is not Splunk's: {detail}")),
+        (300..=399, _) => target(detail),
+        (429, _) | (_, Some(26 | 27)) => {
+            let after = answer.retry_after(now_ms).unwrap_or(Duration::from_secs(5));
+            Meaning::All(Verdict::Throttled { after, scope: Scope::target() })
+        }
+        (_, Some(7)) => {
+            let detail = format!("the index does not exist or the token may not write to it: {detail}");
+            let verdict = Verdict::PermanentTarget { detail };
+            // Here the number is one past the event with the bad index.
+            match invalid.and_then(|past| past.checked_sub(1)) {
+                Some(first) if first < sent => Meaning::Partly { first, ack_id, verdict },
+                _ => Meaning::All(verdict),
+            }
+        }
+        (_, Some(10 | 28)) => {
+            target(format!("the token uses indexer acknowledgement: set acknowledge: true ({detail})"))
+        }
+        (_, Some(1..=4 | 11 | 14 | 16 | 21 | 22)) => target(detail),
+        (_, Some(9 | 18 | 19 | 20 | 23)) => {
+            Meaning::All(Verdict::Transient { detail, after: answer.retry_after(now_ms) })
+        }
+        (_, Some(8)) => Meaning::All(Verdict::Ambiguous { detail }),
         // An over-size body is answered as if its first event were bad.
         (400, Some(6)) if invalid == Some(0) && sent > 1 => Meaning::Bisect { detail },
         (400, Some(6 | 12 | 13 | 15)) => match invalid {
-            Some(bad) if bad < sent => Meaning::Split { bad, detail },
+            Some(first) if first < sent => {
+                Meaning::Partly { first, ack_id, verdict: Verdict::PermanentItem { detail } }
+            }
             _ if sent > 1 => Meaning::Bisect { detail },
             _ => Meaning::All(Verdict::PermanentItem { detail }),
         },
         (400, Some(5)) => Meaning::All(Verdict::PermanentItem { detail }),
-        (400, Some(7)) => target(format!("the index does not exist or the token may not write to it: {detail}")),
-        (400, Some(10 | 11 | 28)) => {
-            target(format!("the token uses indexer acknowledgement: set acknowledge: true ({detail})"))
-        }
-        (400, Some(14 | 16 | 21 | 22)) => target(detail),
-        (413, _) if sent > 1 => Meaning::Bisect { detail },
-        (429, _) => {
-            let after = answer.retry_after(now_ms).unwrap_or(Duration::from_secs(5));
-            Meaning::All(Verdict::Throttled { after, scope: Scope::target() })
-        }
+        // Too large, or a refusal that names no event (a code unknown today, a filter in front of Splunk): the events
+        // that are not the cause must not share its fate.
+        (400 | 413, _) if sent > 1 => Meaning::Bisect { detail },
         (404 | 405 | 415, _) => target(detail),
         _ => Meaning::All(default_verdict(answer, now_ms)),
     }
@@ -87,7 +100,7 @@ mod tests {
         match meaning {
             Meaning::Accepted { slow_down: false, .. } => "accepted",
             Meaning::Accepted { slow_down: true, .. } => "slow_down",
-            Meaning::Split { .. } => "split",
+            Meaning::Partly { .. } => "partly",
             Meaning::Bisect { .. } => "bisect",
             Meaning::All(verdict) => verdict.class(),
         }
@@ -131,7 +144,7 @@ mod tests {
     fn s2_the_event_named_invalid_splits_the_batch() {
         for code in [6, 12, 13, 15] {
             let body = format!("{{\"code\":{code},\"invalid-event-number\":2}}");
-            assert!(matches!(of(400, &body, 5), Meaning::Split { bad: 2, .. }), "{code}");
+            assert!(matches!(of(400, &body, 5), Meaning::Partly { first: 2, .. }), "{code}");
         }
     }
 

@@ -1,13 +1,15 @@
 #![doc = include_str!("README.md")]
 
+mod ack;
 mod answer;
 mod payload;
+mod trim;
 
 use std::{collections::VecDeque, io::Write, ops::Range, time::Duration};
 
 use async_trait::async_trait;
 use flate2::{Compression, write::GzEncoder};
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
@@ -15,10 +17,12 @@ use crate::{
     Connector, Content, Delivery, Found, Health, Http, HttpOptions, Limits, Quota, Scope, UnknownPolicy, Verdict,
     config::{ConfigError, duration},
 };
+use ack::{Ack, Pending};
 use answer::{Meaning, meaning};
 pub(crate) use payload::event;
 
-pub const KEYS: &[&str] = &["url", "token", "index", "sourcetype", "source", "host", "acknowledge", "batch", "gzip"];
+pub const KEYS: &[&str] =
+    &["url", "token", "index", "sourcetype", "source", "host", "acknowledge", "ack_timeout", "batch", "gzip"];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,9 +37,12 @@ pub struct SplunkConfig {
     pub source: String,
     #[serde(default = "host")]
     pub host: String,
-    /// Waits until the indexers confirm. Not built yet: refused when true.
+    /// Delivered means confirmed by the indexers; needs a token with indexer acknowledgement.
     #[serde(default)]
     pub acknowledge: bool,
+    /// How long a confirmation is waited for.
+    #[serde(default = "ack_timeout", deserialize_with = "duration")]
+    pub ack_timeout: Duration,
     #[serde(default)]
     pub batch: BatchConfig,
     #[serde(default = "yes")]
@@ -70,6 +77,10 @@ fn host() -> String {
     "findings-router".to_owned()
 }
 
+fn ack_timeout() -> Duration {
+    Duration::from_secs(120)
+}
+
 fn yes() -> bool {
     true
 }
@@ -79,13 +90,14 @@ pub struct Splunk {
     config: SplunkConfig,
     http: Http,
     authorization: String,
+    /// Set where acknowledgement is asked for.
+    ack: Option<Ack>,
 }
 
 impl SplunkConfig {
     pub fn connect(self, options: &HttpOptions) -> Result<Splunk, ConfigError> {
-        if self.acknowledge {
-            let problem = "indexer acknowledgement is not built yet; leave it out or set it to false";
-            return Err(ConfigError::at("acknowledge", problem));
+        if self.acknowledge && self.ack_timeout < Duration::from_secs(1) {
+            return Err(ConfigError::at("ack_timeout", "less than a second is no time to confirm anything"));
         }
         if self.batch.max_events == 0 || self.batch.max_bytes == 0 {
             return Err(ConfigError::at("batch", "max_events and max_bytes must be above 0"));
@@ -96,21 +108,27 @@ impl SplunkConfig {
         }
         let authorization = format!("Splunk {token}");
         let http = Http::new(&self.url, options)?;
-        Ok(Splunk { config: self, http, authorization })
+        let ack = self.acknowledge.then(|| Ack::new(&self.url, self.ack_timeout));
+        Ok(Splunk { config: self, http, authorization, ack })
     }
 }
 
 impl Splunk {
+    /// A request with what every request needs. With acknowledgement on, Splunk refuses one without a channel.
+    fn request(&self, path: &str) -> RequestBuilder {
+        let request = self.http.request(Method::POST, path).header("Authorization", &self.authorization);
+        match &self.ack {
+            Some(ack) => request.header("X-Splunk-Request-Channel", ack.channel()),
+            None => request,
+        }
+    }
+
     async fn post(&self, envelopes: &[String], now_ms: i64, quota: &dyn Quota) -> Meaning {
         if let Err(closed) = quota.acquire(&[]).await {
             return Meaning::All(Verdict::Throttled { after: closed.after, scope: closed.scope });
         }
         let plain: usize = envelopes.iter().map(String::len).sum();
-        let mut request = self
-            .http
-            .request(Method::POST, "/services/collector/event")
-            .header("Authorization", &self.authorization)
-            .header("Content-Type", "application/json");
+        let mut request = self.request("/services/collector/event").header("Content-Type", "application/json");
         request = if self.config.gzip {
             let mut encoder = GzEncoder::new(Vec::with_capacity(plain / 4), Compression::fast());
             // Writing to memory can't fail.
@@ -133,21 +151,27 @@ impl Splunk {
     /// Sends all of them, in as many requests as the answers ask for; what is indexed is never sent twice.
     async fn send_all(&self, envelopes: &[String], now_ms: i64, quota: &dyn Quota) -> Vec<Verdict> {
         let mut verdicts = vec![Verdict::delivered(); envelopes.len()];
-        let mut parts: VecDeque<Range<usize>> = VecDeque::new();
-        parts.push_back(0..envelopes.len());
+        let mut parts = self.parts(envelopes);
+        let mut pending = Vec::new();
         while let Some(part) = parts.pop_front() {
             if part.is_empty() {
                 continue;
             }
             match self.post(&envelopes[part.clone()], now_ms, quota).await {
-                Meaning::Accepted { slow_down, .. } => {
-                    let verdict = Verdict::Delivered { ledger: None, warning: None, slow_down };
-                    verdicts[part].fill(verdict);
+                Meaning::Accepted { ack_id, slow_down } => {
+                    verdicts[part.clone()].fill(Verdict::Delivered { ledger: None, warning: None, slow_down });
+                    pending.push(Pending { events: part, ack_id });
                 }
-                Meaning::Split { bad, detail } => {
-                    let bad = part.start + bad;
-                    verdicts[bad] = Verdict::PermanentItem { detail };
-                    parts.push_front(bad + 1..part.end);
+                Meaning::Partly { first, ack_id, verdict } => {
+                    let first = part.start + first;
+                    pending.push(Pending { events: part.start..first, ack_id });
+                    if matches!(verdict, Verdict::PermanentItem { .. }) {
+                        verdicts[first] = verdict;
+                        parts.push_front(first + 1..part.end);
+                    } else {
+                        verdicts[first..part.end].fill(verdict.clone());
+                        leave(&mut parts, &mut verdicts, &verdict);
+                    }
                 }
                 Meaning::Bisect { .. } => {
                     let middle = part.start + part.len() / 2;
@@ -155,18 +179,46 @@ impl Splunk {
                     parts.push_front(part.start..middle);
                 }
                 Meaning::All(verdict) => {
-                    let item = matches!(verdict, Verdict::PermanentItem { .. });
                     verdicts[part].fill(verdict.clone());
-                    if !item {
-                        // The target as a whole: what is left would fare no better now.
-                        for rest in parts.drain(..) {
-                            verdicts[rest].fill(verdict.clone());
-                        }
+                    if !matches!(verdict, Verdict::PermanentItem { .. }) {
+                        leave(&mut parts, &mut verdicts, &verdict);
                     }
                 }
             }
         }
+        if let Some(ack) = &self.ack {
+            ack.confirm(self, pending, &mut verdicts, now_ms, quota).await;
+        }
         verdicts
+    }
+
+    /// The batch in requests of at most `max_bytes`: the lane counts checks, and envelopes are longer.
+    fn parts(&self, envelopes: &[String]) -> VecDeque<Range<usize>> {
+        let (mut parts, mut start, mut size) = (VecDeque::new(), 0, 0);
+        for (place, envelope) in envelopes.iter().enumerate() {
+            let full =
+                size + envelope.len() > self.config.batch.max_bytes || place - start == self.config.batch.max_events;
+            if full && place > start {
+                parts.push_back(start..place);
+                (start, size) = (place, 0);
+            }
+            size += envelope.len();
+        }
+        parts.push_back(start..envelopes.len());
+        parts
+    }
+}
+
+/// The target as a whole refuses: what is left would fare no better now. It was not sent, so its result is known.
+fn leave(parts: &mut VecDeque<Range<usize>>, verdicts: &mut [Verdict], verdict: &Verdict) {
+    let verdict = match verdict {
+        Verdict::Ambiguous { detail } => {
+            Verdict::Transient { detail: format!("not sent, as an earlier request failed: {detail}"), after: None }
+        }
+        other => other.clone(),
+    };
+    for rest in parts.drain(..) {
+        verdicts[rest].fill(verdict.clone());
     }
 }
 
@@ -217,17 +269,23 @@ impl Connector for Splunk {
             return Health::Unreachable { detail: "its quota is closed".to_owned() };
         }
         // An empty body is refused with code 5 by a collector that knows the token.
-        let request = self
-            .http
-            .request(Method::POST, "/services/collector/event")
-            .header("Authorization", &self.authorization)
-            .body("");
-        match self.http.send(request).await {
-            Ok(answer) if answer.json()["code"] == 5 => {
-                Health::Ok { detail: "the collector knows the token".to_owned() }
+        let answer = match self.http.send(self.request("/services/collector/event").body("")).await {
+            Ok(answer) => answer,
+            Err(Verdict::PermanentTarget { detail }) => return Health::Misconfigured { detail },
+            Err(Verdict::Transient { detail, .. } | Verdict::Ambiguous { detail }) => {
+                return Health::Unreachable { detail };
             }
-            Ok(answer) => Health::Misconfigured { detail: answer.excerpt() },
-            Err(verdict) => Health::Unreachable { detail: format!("{verdict:?}") },
+            Err(other) => return Health::Unreachable { detail: other.class().to_owned() },
+        };
+        if answer.json()["code"] == 5 {
+            return Health::Ok { detail: "the collector knows the token".to_owned() };
+        }
+        match meaning(&answer, 1, 0) {
+            Meaning::All(Verdict::PermanentTarget { detail }) => Health::Misconfigured { detail },
+            Meaning::All(Verdict::PermanentItem { .. }) | Meaning::Accepted { .. } => {
+                Health::Misconfigured { detail: format!("the answer to an empty request is odd: {}", answer.excerpt()) }
+            }
+            _ => Health::Unreachable { detail: answer.excerpt() },
         }
     }
 }

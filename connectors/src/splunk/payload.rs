@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt::Write as _};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::SplunkConfig;
+use super::{SplunkConfig, trim};
 use crate::{Delivery, Record};
 
 /// Longer events are cut: HEC itself takes 5 MB, searches give up long before.
@@ -78,10 +78,19 @@ struct Indexed<'a> {
 
 /// The envelope of a delivery; `None` where its content is no record.
 pub fn envelope(config: &SplunkConfig, delivery: &Delivery, record: &Record) -> Option<String> {
+    let text = event(delivery, record);
+    if text.len() > MAX_EVENT {
+        let small = trim::trimmed(record, MAX_EVENT, |small| event(delivery, small).len());
+        return wrap(config, delivery, &small, event(delivery, &small));
+    }
+    wrap(config, delivery, record, text)
+}
+
+fn wrap(config: &SplunkConfig, delivery: &Delivery, record: &Record, event: String) -> Option<String> {
     let fields: Fields<'_> = serde_json::from_str(record.check.get()).unwrap_or_default();
-    let event = build_event(delivery, record, &fields);
-    let event = if event.len() > MAX_EVENT { trimmed(delivery, record, &fields) } else { event };
-    let time = format!("{}.{:03}", record.time_ms.div_euclid(1000), record.time_ms.rem_euclid(1000));
+    // No event was before 1970.
+    let ms = record.time_ms.max(0);
+    let time = format!("{}.{:03}", ms / 1000, ms % 1000);
     let (event, time) = (RawValue::from_string(event).ok()?, RawValue::from_string(time).ok()?);
     serde_json::to_string(&Envelope {
         time: &time,
@@ -104,10 +113,6 @@ pub fn envelope(config: &SplunkConfig, delivery: &Delivery, record: &Record) -> 
 /// The check as received, with its event id, the decision and the names that Splunk's Alerts model uses.
 pub fn event(delivery: &Delivery, record: &Record) -> String {
     let fields: Fields<'_> = serde_json::from_str(record.check.get()).unwrap_or_default();
-    build_event(delivery, record, &fields)
-}
-
-fn build_event(delivery: &Delivery, record: &Record, fields: &Fields<'_>) -> String {
     let check = record.check.get().trim();
     let mut out = String::with_capacity(check.len() + record.router.get().len() + 700);
     let mut renamed = String::new();
@@ -189,25 +194,6 @@ fn rename(check: &str) -> String {
         })
         .collect();
     serde_json::to_string(&renamed).unwrap_or_else(|_| check.to_owned())
-}
-
-/// What stays of an event that is too large: what is needed to find and to judge it.
-fn trimmed(delivery: &Delivery, record: &Record, fields: &Fields<'_>) -> String {
-    let mut map: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(record.check.get()).unwrap_or_default();
-    for key in ["extradata", "tags", "compliances"] {
-        map.remove(key);
-    }
-    for value in map.values_mut() {
-        if value.to_string().len() > 10_000 {
-            let start: String = value.as_str().unwrap_or_default().chars().take(2_000).collect();
-            *value = format!("{start} (truncated)").into();
-        }
-    }
-    map.insert("router_truncated".to_owned(), true.into());
-    let check = serde_json::value::to_raw_value(&map).unwrap_or_else(|_| record.check.clone());
-    let small = Record { check, router: record.router.clone(), time_ms: record.time_ms };
-    build_event(delivery, &small, fields)
 }
 
 fn severity(risk: Option<&str>) -> &'static str {
