@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::{
     clock::now_ms,
     decode::decode,
-    deliver::{LaneKind, RecordHead, encode_record},
+    deliver::{LaneKind, RecordHead, URGENT, encode_record},
     finding::{Change, Finding, RawMessage},
     notice,
     route::{Action, Decision, LiveRoutes, Routes},
@@ -197,7 +197,7 @@ impl Engine {
                     match (target.kind, memory) {
                         (LaneKind::Records, _) => batch.records.push(NewRecord {
                             target: target.id,
-                            urgent: send.priority >= 90,
+                            urgent: send.priority >= URGENT,
                             sent_at,
                             payload: encode_record(
                                 RecordHead {

@@ -16,7 +16,7 @@ use crate::{
     deliver::{Lane, LaneKind, Lanes},
     engine::{Engine, Target},
     pipeline::Pipeline,
-    route::{LiveRoutes, RouteLimits},
+    route::LiveRoutes,
     serve,
     settings::{Settings, SourceSettings},
     source::{FileSource, Intake, SourceState, SqsSource, Taken, WebhookSource, webhook_routes},
@@ -25,7 +25,8 @@ use crate::{
 
 /// Batches that may wait between sources and engine: what is received must be processed soon.
 const CHANNEL: usize = 64;
-/// Below this share of free disk the sources pause.
+/// How long a changed script must have rested before it is read.
+const RESTED: Duration = Duration::from_millis(200);
 const UPKEEP: Duration = Duration::from_secs(1);
 
 /// Why the service could not start or go on.
@@ -64,7 +65,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServiceError> {
     let metrics = serve::install_metrics();
-    let limits = RouteLimits { targets: Some(settings.targets.keys().cloned().collect()), ..RouteLimits::default() };
+    let limits = settings.route_limits();
     let routes =
         LiveRoutes::load(settings.routes.clone(), limits).map_err(|problems| ServiceError::Invalid(join(&problems)))?;
     let routes = Arc::new(routes);
@@ -308,19 +309,13 @@ async fn upkeep(running: Arc<Running>, keep: Retention, stop: CancellationToken)
     }
 }
 
-/// Exchanges the scripts when their files change.
-fn watch(routes: Arc<LiveRoutes>) -> Option<notify::RecommendedWatcher> {
-    use notify::Watcher;
+/// Exchanges the scripts once their files have changed and rested: editors write in several steps.
+fn watch(routes: Arc<LiveRoutes>) -> Option<impl Sized> {
     let directory = routes.directory().to_owned();
-    let mut last = std::time::Instant::now();
-    let handler = move |event: notify::Result<notify::Event>| {
-        let changed = event.is_ok_and(|event| !event.kind.is_access());
-        if !changed || last.elapsed() < Duration::from_millis(200) {
+    let handler = move |changes: notify_debouncer_mini::DebounceEventResult| {
+        if changes.is_err() {
             return;
         }
-        // Editors write in several steps; what comes after is seen by the next event.
-        std::thread::sleep(Duration::from_millis(200));
-        last = std::time::Instant::now();
         match routes.reload() {
             Ok(true) => tracing::info!(version = routes.current().version(), "the scripts were exchanged"),
             Ok(false) => {}
@@ -329,7 +324,13 @@ fn watch(routes: Arc<LiveRoutes>) -> Option<notify::RecommendedWatcher> {
             }
         }
     };
-    let mut watcher = notify::recommended_watcher(handler).ok()?;
-    watcher.watch(&directory, notify::RecursiveMode::Recursive).ok()?;
-    Some(watcher)
+    let watching = notify_debouncer_mini::new_debouncer(RESTED, handler).and_then(|mut debouncer| {
+        debouncer.watcher().watch(&directory, notify_debouncer_mini::notify::RecursiveMode::Recursive)?;
+        Ok(debouncer)
+    });
+    watching
+        .inspect_err(|error| {
+            tracing::warn!(directory = %directory.display(), error = %error, "the scripts are not watched: a change needs a restart");
+        })
+        .ok()
 }

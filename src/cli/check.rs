@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{Common, DONE, FAILED, Failure, Format, Outcome, print, runtime, settings};
 use crate::{
-    route::{RouteLimits, Routes, run_cases},
+    route::{Routes, run_cases},
     settings::{Settings, SourceSettings},
 };
 
@@ -25,7 +25,7 @@ impl Quota for Free {
 
 pub fn check(common: &Common, probe: bool) -> Outcome {
     let settings = settings(common)?;
-    let limits = RouteLimits { targets: Some(settings.targets.keys().cloned().collect()), ..RouteLimits::default() };
+    let limits = settings.route_limits();
     let lines = |problems: Vec<crate::route::RouteError>| {
         Failure::invalid(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: "))
     };

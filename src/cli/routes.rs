@@ -22,17 +22,17 @@ pub fn routes(common: &Common, command: RoutesCommand) -> Outcome {
 
 /// The directory that was named, else that of the configuration, else ./routes.
 fn load(common: &Common, dir: Option<PathBuf>) -> Result<(Routes, RouteLimits), Failure> {
-    let (dir, targets) = match dir {
-        Some(dir) => (dir, None),
+    let (dir, limits) = match dir {
+        Some(dir) => (dir, RouteLimits::default()),
         None if common.config.exists() => {
             let settings = Settings::read(&common.config).map_err(|problems| {
                 Failure::invalid(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: "))
             })?;
-            (settings.routes, Some(settings.targets.into_keys().collect()))
+            let limits = settings.route_limits();
+            (settings.routes, limits)
         }
-        None => (PathBuf::from("./routes"), None),
+        None => (PathBuf::from("./routes"), RouteLimits::default()),
     };
-    let limits = RouteLimits { targets, ..RouteLimits::default() };
     Ok((Routes::load(&dir, &limits).map_err(invalid)?, limits))
 }
 

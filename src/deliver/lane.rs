@@ -66,8 +66,11 @@ impl Lane {
     }
 }
 
+/// From this priority on a delivery goes before any backlog, and its latency is counted by itself.
+pub const URGENT: u8 = 90;
+
 /// Counts and logs a verdict: once for each new text, so that an outage does not fill the log.
-pub(super) fn observe(lane: &Lane, verdict: &Verdict, sent_at: i64, count: u64) {
+pub(super) fn observe(lane: &Lane, verdict: &Verdict, sent_at: i64, urgent: bool, count: u64) {
     let target = lane.name.to_string();
     metrics::counter!("findings_router_deliveries_total", "target" => target.clone(), "class" => verdict.class())
         .increment(count);
@@ -75,7 +78,8 @@ pub(super) fn observe(lane: &Lane, verdict: &Verdict, sent_at: i64, count: u64) 
         if sent_at > 0 {
             #[expect(clippy::cast_precision_loss, reason = "a latency in milliseconds is far below 2^52")]
             let seconds = (now_ms() - sent_at).max(0) as f64 / 1000.0;
-            metrics::histogram!("findings_router_delivery_latency_seconds", "target" => target).record(seconds);
+            metrics::histogram!("findings_router_delivery_latency_seconds", "target" => target, "urgent" => if urgent { "yes" } else { "no" })
+                .record(seconds);
         }
         return;
     }

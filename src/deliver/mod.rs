@@ -15,7 +15,7 @@ use std::{
 };
 
 pub use backlog::{Backlog, Item};
-pub use lane::{Lane, LaneSettings};
+pub use lane::{Lane, LaneSettings, URGENT};
 pub use next_step::{Attempt, Next, backoff, describe, next_step};
 pub use quota::LaneQuota;
 pub use record::{RecordHead, decode_record, encode_record};
@@ -80,7 +80,13 @@ impl Lanes {
     pub fn hand_over(&self, records: &[NewRecord], committed: Committed, now_ms: i64) {
         let mut by_target: HashMap<i64, Vec<RecordRow>> = HashMap::new();
         for (record, id) in records.iter().zip(committed.records) {
-            let row = RecordRow { id, at: now_ms, sent_at: record.sent_at, payload: Arc::clone(&record.payload) };
+            let row = RecordRow {
+                id,
+                at: now_ms,
+                sent_at: record.sent_at,
+                urgent: record.urgent,
+                payload: Arc::clone(&record.payload),
+            };
             by_target.entry(record.target).or_default().push(row);
         }
         for (target, rows) in by_target {

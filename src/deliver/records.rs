@@ -281,7 +281,7 @@ async fn finish(lane: &Lane, queue: &RecordQueue, progress: &mut Progress, sent:
     let mut gone_bytes = 0;
     let mut worst: Option<&Verdict> = None;
     for (mut queued, verdict) in batch.into_iter().zip(&verdicts) {
-        observe(lane, verdict, queued.row.sent_at, 1);
+        observe(lane, verdict, queued.row.sent_at, queued.row.urgent, 1);
         let too_old = lane.open_age(queued.row.at, now) > millis(lane.settings.max_age);
         let counts = matches!(verdict, Verdict::Transient { .. } | Verdict::Ambiguous { .. });
         if counts {

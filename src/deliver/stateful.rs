@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Backlog, Item, Lane,
-    lane::observe,
+    lane::{URGENT, observe},
     next_step::{Attempt, Next, describe, next_step},
     state::{Broken, Circuit, Pauses},
 };
@@ -331,7 +331,7 @@ impl Lane {
         let now = now_ms();
         progress.flying.remove(&done.item.id);
         if let Some(verdict) = &done.verdict {
-            observe(self, verdict, done.sent_at, 1);
+            observe(self, verdict, done.sent_at, done.item.priority >= URGENT, 1);
             self.learn(progress, &done.item, verdict, now);
         }
         match done.left {

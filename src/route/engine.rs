@@ -73,6 +73,7 @@ pub fn build(limits: &RouteLimits, tables: Arc<Tables>) -> Engine {
     view::register(&mut engine);
     engine.register_type_with_name::<Said>("Action");
     let line = |context: &NativeCallContext<'_>| context.call_position().line();
+    without_clock(&mut engine);
     engine.register_fn("send", move |context: NativeCallContext<'_>, target: ImmutableString| Said::Send {
         target,
         options: Map::new(),
@@ -100,6 +101,17 @@ pub fn build(limits: &RouteLimits, tables: Arc<Tables>) -> Engine {
     engine.register_fn("hours_between", |from: i64, to: i64| (to - from) / 3_600_000);
     engine.register_fn("local_time", |zone: &str| local_time(RUN.with_borrow(|run| run.now), zone));
     engine
+}
+
+/// Takes away what rhai brings along: a decision depends on the finding alone, and a sleeping script would hold up all
+/// others, out of reach of every limit.
+fn without_clock(engine: &mut Engine) {
+    const NO_SLEEP: &str = "a script can't sleep; use hold(duration, reason)";
+    engine.register_fn("sleep", |_: i64| -> Fails<()> { fail(NO_SLEEP.to_owned()) });
+    engine.register_fn("sleep", |_: f64| -> Fails<()> { fail(NO_SLEEP.to_owned()) });
+    engine.register_fn("timestamp", || -> Fails<i64> {
+        fail("a script has no clock of its own; use finding.now or local_time(zone)".to_owned())
+    });
 }
 
 fn matches(globs: &Mutex<HashMap<String, GlobMatcher>>, text: &str, glob: &str) -> Fails<bool> {

@@ -49,7 +49,7 @@ impl Routes {
                 }
                 Err(kind) => decision.failures.push(self.failure(
                     script,
-                    Position::NONE,
+                    position_of(script, "score"),
                     format!("score must return an integer, not {kind}"),
                 )),
             }
@@ -62,7 +62,7 @@ impl Routes {
                 if let Err(problem) = self.take(script, value, limits, &mut decision) {
                     decision.actions.truncate(before.0);
                     decision.skips.truncate(before.1);
-                    decision.failures.push(self.failure(script, Position::NONE, problem));
+                    decision.failures.push(self.failure(script, position_of(script, "route"), problem));
                 }
             }
         }
@@ -114,9 +114,13 @@ impl Routes {
                     rhai::EvalAltResult::ErrorInFunctionCall(_, _, inner, position) => {
                         (inner.to_string(), inner.position().or_else(position))
                     }
+                    // Says why, and not only that it was stopped.
+                    rhai::EvalAltResult::ErrorTerminated(why, position) => (why.to_string(), position),
                     other => (other.to_string(), position),
                 };
-                decision.failures.push(self.failure(script, inner.1, inner.0));
+                // An endless loop has no place of its own: the function's is the nearest.
+                let position = inner.1.or_else(position_of(script, function));
+                decision.failures.push(self.failure(script, position, inner.0));
                 None
             }
         }
@@ -179,6 +183,13 @@ impl Routes {
         }
         Ok(())
     }
+}
+
+/// Where a function's body begins.
+fn position_of(script: &Script, function: &str) -> Position {
+    let arguments = if function == "score" { 2 } else { 1 };
+    let definition = script.ast.shared_lib().get_script_fn(function, arguments);
+    definition.map_or(Position::NONE, |definition| definition.body.start_position())
 }
 
 fn with_options(mut send: Send, options: Map) -> Result<Send, String> {

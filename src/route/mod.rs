@@ -19,11 +19,13 @@ pub use action::{Action, Decision, ScriptFailure, Send, Skip};
 pub use cases::{CaseResult, run as run_cases};
 pub use live::LiveRoutes;
 use rhai::{AST, Engine, Module, Scope};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tables::Tables;
 
-/// What an evaluation may cost.
-#[derive(Clone, Debug)]
+/// What an evaluation may cost; `limits:` in router.yaml.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct RouteLimits {
     /// The guard that counts: scripts need some hundreds.
     pub max_operations: u64,
@@ -31,9 +33,11 @@ pub struct RouteLimits {
     pub max_string: usize,
     pub max_array: usize,
     pub max_map: usize,
-    /// Read each 64 operations.
+    /// The clock is read each 64 operations.
+    #[serde(deserialize_with = "crate::settings::duration")]
     pub max_time: Duration,
     /// Names that `send` takes; `None` takes any (for `routes test` without a router.yaml).
+    #[serde(skip)]
     pub targets: Option<HashSet<String>>,
 }
 

@@ -13,6 +13,7 @@ pub struct RecordRow {
     pub id: i64,
     pub at: i64,
     pub sent_at: i64,
+    pub urgent: bool,
     pub payload: Arc<[u8]>,
 }
 
@@ -116,7 +117,7 @@ impl Store {
     ) -> Result<Vec<RecordRow>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT id, at, sent_at, payload FROM records WHERE id >= ?1 AND target = ?2 ORDER BY id LIMIT ?3",
+                "SELECT id, at, sent_at, payload, urgent FROM records WHERE id >= ?1 AND target = ?2 ORDER BY id LIMIT ?3",
             )?;
             let mut found = statement.query(params![from_id, target, i64::try_from(rows).unwrap_or(i64::MAX)])?;
             take_records(&mut found, bytes)
@@ -127,7 +128,7 @@ impl Store {
     pub fn read_urgent_records(&self, target: i64, from_id: i64, rows: usize) -> Result<Vec<RecordRow>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT id, at, sent_at, payload FROM records INDEXED BY records_urgent
+                "SELECT id, at, sent_at, payload, urgent FROM records INDEXED BY records_urgent
                  WHERE target = ?1 AND urgent = 1 AND id >= ?2 ORDER BY id LIMIT ?3",
             )?;
             let mut found = statement.query(params![target, from_id, i64::try_from(rows).unwrap_or(i64::MAX)])?;
@@ -248,7 +249,13 @@ fn take_records(found: &mut rusqlite::Rows<'_>, bytes: usize) -> rusqlite::Resul
     while let Some(row) = found.next()? {
         let payload: Vec<u8> = row.get(3)?;
         taken += payload.len();
-        rows.push(RecordRow { id: row.get(0)?, at: row.get(1)?, sent_at: row.get(2)?, payload: payload.into() });
+        rows.push(RecordRow {
+            id: row.get(0)?,
+            at: row.get(1)?,
+            sent_at: row.get(2)?,
+            payload: payload.into(),
+            urgent: row.get(4)?,
+        });
         if taken > bytes {
             break;
         }

@@ -166,7 +166,7 @@ async fn no_secret_stands_in_the_log_or_the_metrics() {
     bench.sims.jira.fault(Fault::times("/rest/api/3", 1, FaultKind::answer(500, "jira says no")));
     bench.sims.aws.send(&bench.queue, &check("root", "FAILURE", T));
     let output = bench.output(&["run", "--until-idle", "300ms", "--log-format", "json"]).await;
-    let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    let text = [String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout)].concat();
     for secret in ["jira-token", "hec-token", "xoxb-slack"] {
         assert!(!text.contains(secret), "{secret} in {text}");
     }

@@ -1,7 +1,7 @@
 //! A router in a folder of its own, between simulators.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -101,6 +101,12 @@ targets:
 
     pub fn spawn(&self) -> Child {
         self.command(&["run"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary runs")
+    }
+
+    /// As [`spawn`](Self::spawn), with its log in a file.
+    pub fn spawn_logging(&self, log: &Path) -> Child {
+        let log = std::fs::File::create(log).expect("a log");
+        self.command(&["run"]).stdout(Stdio::null()).stderr(log).spawn().expect("the binary runs")
     }
 
     pub async fn json(&self, args: &[&str]) -> Value {

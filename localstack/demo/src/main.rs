@@ -1,8 +1,6 @@
 //! `cargo demo`: simulators on loopback, the router between them, a realistic scan in, tickets and alerts out.
 
 use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -16,7 +14,7 @@ use findings_router::{
 use indicatif::{ProgressBar, ProgressStyle};
 use simulators::{
     Options, Simulators,
-    scan::{Scan, ScanOptions, accounts},
+    scan::{Scan, ScanOptions, tables},
 };
 
 #[global_allocator]
@@ -125,15 +123,9 @@ fn configure(folder: &Path, sims: &Simulators, queue: &str, args: &Args) -> anyh
             std::fs::copy(&path, routes.join(name))?;
         }
     }
-    let mut rows = "account,kind,env,team\n".to_owned();
-    let mut owners = BTreeMap::new();
-    for account in accounts(args.seed, args.accounts) {
-        let kind = if account.team == "platform" { "platform" } else { "application" };
-        writeln!(rows, "{},{kind},{},{}", account.id, account.env, account.team)?;
-        owners.insert(account.team, serde_json::json!({ "channel": account.slack_channel }));
+    for (name, text) in tables(args.seed, args.accounts) {
+        std::fs::write(routes.join("tables").join(name), text)?;
     }
-    std::fs::write(routes.join("tables/accounts.csv"), rows)?;
-    std::fs::write(routes.join("tables/owners.json"), serde_json::to_string_pretty(&owners)?)?;
     let yaml = format!(
         "store: sqlite:./state/router.db
 routes: ./routes

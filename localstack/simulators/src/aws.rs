@@ -15,6 +15,8 @@ use crate::front::{Answer, Call, Service, iso, lock, mix, now_ms, uuid};
 
 const ACCOUNT: &str = "000000000000";
 const REGION: &str = "us-east-1";
+/// So many publications are remembered.
+const KEPT_PUBLICATIONS: usize = 10_000;
 
 /// A message that was published to a topic.
 #[derive(Debug, Clone, Serialize)]
@@ -115,7 +117,9 @@ pub(crate) struct Aws {
     base: String,
     queues: Mutex<HashMap<String, Arc<Queue>>>,
     topics: Mutex<HashMap<String, Topic>>,
-    published: Mutex<Vec<Published>>,
+    /// The newest.
+    published: Mutex<VecDeque<Published>>,
+    publications: AtomicU64,
     counter: AtomicU64,
     deleted: AtomicU64,
     received: AtomicU64,
@@ -148,6 +152,7 @@ impl Aws {
             queues: Mutex::default(),
             topics: Mutex::default(),
             published: Mutex::default(),
+            publications: AtomicU64::new(0),
             counter: AtomicU64::new(1),
             deleted: AtomicU64::new(0),
             received: AtomicU64::new(0),
@@ -504,7 +509,12 @@ impl Aws {
             }
             self.put(&queue, envelope.to_string(), &Value::Null);
         }
-        lock(&self.published).push(Published {
+        self.publications.fetch_add(1, Ordering::Relaxed);
+        let mut published = lock(&self.published);
+        if published.len() >= KEPT_PUBLICATIONS {
+            published.pop_front();
+        }
+        published.push_back(Published {
             topic_arn: topic_arn.to_owned(),
             message_id: message_id.clone(),
             subject,
@@ -515,7 +525,7 @@ impl Aws {
     }
 
     pub(crate) fn published(&self) -> Vec<Published> {
-        lock(&self.published).clone()
+        lock(&self.published).iter().cloned().collect()
     }
 
     fn sns(&self, form: &HashMap<String, String>) -> Answer {
@@ -670,7 +680,7 @@ impl Service for Aws {
             "topics": topics,
             "received": self.received.load(Ordering::Relaxed),
             "deleted": self.deleted.load(Ordering::Relaxed),
-            "published": lock(&self.published).len(),
+            "published": self.publications.load(Ordering::Relaxed),
         })
     }
 }

@@ -118,6 +118,18 @@ pub fn accounts(seed: u64, count: usize) -> Vec<Account> {
         .collect()
 }
 
+/// The company's look-up tables as a routes directory takes them: file name and text.
+pub fn tables(seed: u64, count: usize) -> [(&'static str, String); 2] {
+    let mut rows = "account,kind,env,team\n".to_owned();
+    let mut owners = serde_json::Map::new();
+    for account in accounts(seed, count) {
+        let kind = if account.team == "platform" { "platform" } else { "application" };
+        rows.push_str(&format!("{},{kind},{},team-{}\n", account.id, account.env, account.team));
+        owners.insert(format!("team-{}", account.team), json!({ "channel": account.slack_channel }));
+    }
+    [("accounts.csv", rows), ("owners.json", serde_json::Value::Object(owners).to_string())]
+}
+
 /// What a scan consists of.
 #[derive(Debug, Clone)]
 pub struct ScanOptions {

@@ -1,0 +1,171 @@
+//! One event from its SNS envelope to the decision: decode, track, score, route, with the shipped scripts and every
+//! limit on; beside it the same decision in plain Rust, which is what the scripts cost.
+//!
+//! `cargo bench --bench decide`: one thread, `items/s` are events a second.
+
+use std::{collections::HashMap, sync::Arc};
+
+use divan::{Bencher, black_box, counter::ItemsCount};
+use findings_router::{
+    decode::decode,
+    finding::{Finding, History, RawMessage},
+    route::{LiveRoutes, RouteLimits},
+    track,
+};
+use serde_json::json;
+use simulators::scan::{Scan, ScanOptions, tables};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const EVENTS: u64 = 2_000;
+const FAILING_SHARES: [f64; 2] = [0.02, 1.0];
+
+fn main() {
+    divan::main();
+}
+
+/// Events as SNS puts them into SQS.
+fn messages(failing_share: f64) -> Vec<RawMessage> {
+    let scan = ScanOptions { seed: 7, checks: EVENTS, failing_share, ..ScanOptions::default() };
+    Scan::new(scan)
+        .map(|check| RawMessage {
+            body: json!({ "Type": "Notification", "MessageId": "22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324",
+                "TopicArn": "arn:aws:sns:us-east-1:111122223333:conformity", "Message": check,
+                "Timestamp": "2026-09-01T00:00:00.000Z", "SignatureVersion": "1", "Signature": "RVhBTVBMRQ==",
+                "SigningCertURL": "https://sns.us-east-1.amazonaws.com/SimpleNotificationService-0.pem",
+                "UnsubscribeURL": "https://sns.us-east-1.amazonaws.com/?Action=Unsubscribe" })
+            .to_string()
+            .into_bytes(),
+            received_at: 1_790_000_000_000,
+            ..RawMessage::default()
+        })
+        .collect()
+}
+
+struct Shipped {
+    routes: LiveRoutes,
+    _folder: tempfile::TempDir,
+}
+
+/// The scripts of `routes/` with the tables of the company whose events these are.
+fn shipped() -> Shipped {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("tables")).expect("a folder");
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/routes")).expect("the shipped scripts") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "rhai") {
+            std::fs::copy(&path, folder.path().join(path.file_name().expect("a name"))).expect("copied");
+        }
+    }
+    for (name, text) in tables(7, 140) {
+        std::fs::write(folder.path().join("tables").join(name), text).expect("a table");
+    }
+    let routes = LiveRoutes::load(folder.path().to_owned(), RouteLimits::default()).expect("they compile");
+    Shipped { routes, _folder: folder }
+}
+
+fn decoded(message: &RawMessage) -> Arc<Finding> {
+    Arc::new(decode(message).findings.pop().expect("a finding"))
+}
+
+#[divan::bench(args = FAILING_SHARES)]
+fn decode_only(bencher: Bencher<'_, '_>, failing_share: f64) {
+    let messages = messages(failing_share);
+    bencher.counter(ItemsCount::new(EVENTS)).bench_local(|| {
+        for message in &messages {
+            black_box(decode(message));
+        }
+    });
+}
+
+#[divan::bench(args = FAILING_SHARES)]
+fn decode_track_score_route(bencher: Bencher<'_, '_>, failing_share: f64) {
+    let (messages, shipped) = (messages(failing_share), shipped());
+    let routes = shipped.routes.current();
+    bencher.counter(ItemsCount::new(EVENTS)).bench_local(|| {
+        for message in &messages {
+            let finding = decoded(message);
+            let change = track::track(&finding, None, findings_router::store::Seen::Never);
+            let known = track::remember(&finding, change, None, 1);
+            let history = Arc::new(track::history(known.as_ref(), finding.received_at));
+            black_box(routes.decide(&finding, change, &history, false, shipped.routes.limits()));
+        }
+    });
+}
+
+#[divan::bench(args = FAILING_SHARES)]
+fn decode_track_plain_rust(bencher: Bencher<'_, '_>, failing_share: f64) {
+    let (messages, company) = (messages(failing_share), Company::read());
+    bencher.counter(ItemsCount::new(EVENTS)).bench_local(|| {
+        for message in &messages {
+            let finding = decoded(message);
+            let change = track::track(&finding, None, findings_router::store::Seen::Never);
+            let known = track::remember(&finding, change, None, 1);
+            let history = track::history(known.as_ref(), finding.received_at);
+            black_box(company.decide(&finding, &history));
+        }
+    });
+}
+
+/// What the shipped scripts do, written by hand.
+struct Company {
+    platform: HashMap<String, bool>,
+    teams: HashMap<String, String>,
+    channels: HashMap<String, String>,
+}
+
+impl Company {
+    fn read() -> Self {
+        let [(_, accounts), (_, owners)] = tables(7, 140);
+        let rows: Vec<Vec<&str>> = accounts.lines().skip(1).map(|line| line.split(',').collect()).collect();
+        let owners: HashMap<String, HashMap<String, String>> = serde_json::from_str(&owners).expect("owners");
+        Self {
+            platform: rows.iter().map(|row| (row[0].to_owned(), row[1] == "platform")).collect(),
+            teams: rows.iter().map(|row| (row[0].to_owned(), row[3].to_owned())).collect(),
+            channels: owners.into_iter().map(|(team, owner)| (team, owner["channel"].clone())).collect(),
+        }
+    }
+
+    fn decide(&self, finding: &Finding, history: &History) -> Vec<(&'static str, i64, Option<String>)> {
+        let failed = finding.failed();
+        let environment = ["Environment", "Env", "Stage"].into_iter().find_map(|tag| finding.tag(tag));
+        let production = matches!(environment.unwrap_or("unknown"), "prod" | "unknown");
+        let mut score = 0_i64;
+        if failed {
+            score = match finding.risk.as_str() {
+                "EXTREME" => 85,
+                "VERY_HIGH" => 70,
+                "HIGH" => 50,
+                "MEDIUM" => 25,
+                "LOW" => 10,
+                _ => 40,
+            };
+            score += if production { 10 } else { -20 };
+            score += if finding.categories.iter().any(|category| &**category == "security") { 5 } else { 0 };
+            let message = finding.message.to_lowercase();
+            let exposed = ["public", "everyone", "0.0.0.0/0", "anyone", "internet"];
+            score += if exposed.iter().any(|word| message.contains(word)) { 10 } else { 0 };
+            let week = 7 * 24 * 3_600_000;
+            let long = history.failing_since.is_some_and(|since| finding.received_at - since > week);
+            score += if long { 5 } else { 0 };
+            score -= if history.flapping { 10 } else { 0 };
+        }
+        let score = score.clamp(0, 100);
+        let mut sends = vec![("siem", score, None)];
+        if !failed || finding.suppressed || finding.not_scored {
+            return sends;
+        }
+        let services = ["IAM", "CloudTrail", "Config", "Organizations", "GuardDuty", "KMS", "RTM", "VPC"];
+        let platform = services.contains(&&*finding.service) || self.platform.get(&finding.account_id) == Some(&true);
+        if platform && production && score >= 70 {
+            sends.push(("soc", score, None));
+        }
+        if !platform && score >= 60 {
+            let tagged = ["Team", "Owner", "team", "owner"].into_iter().find_map(|key| finding.tag(key));
+            let team = tagged.or_else(|| self.teams.get(&finding.account_id).map(String::as_str)).unwrap_or_default();
+            sends.push(("devs", score, self.channels.get(team).cloned()));
+        }
+        sends
+    }
+}

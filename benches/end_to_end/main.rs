@@ -1,0 +1,59 @@
+//! The router as a process between simulators: events a second, CPU for each, memory, latency, and what c7n-mailer
+//! does on the same machine against the same simulators.
+//!
+//! ```text
+//! cargo bench --bench end_to_end                          # idle, throughput, mailer
+//! cargo bench --bench end_to_end -- burst                 # 2.2 million events over 200 s
+//! cargo bench --bench end_to_end -- throughput --events 200000
+//! ```
+//!
+//! The simulators run in this process, the router in its own; both share the machine. Linux only: CPU time and memory
+//! come from /proc.
+
+mod company;
+mod process;
+mod scenes;
+
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+struct Args {
+    /// `idle`, `throughput`, `burst`, `mailer`; without one: all but `burst`.
+    scenes: Vec<String>,
+    /// Events of `throughput`.
+    #[arg(long, default_value_t = 100_000)]
+    events: u64,
+    /// Events of `burst`.
+    #[arg(long, default_value_t = 2_200_000)]
+    burst_events: u64,
+    /// Seconds over which the events of `burst` come in, evenly.
+    #[arg(long, default_value_t = 200)]
+    burst_seconds: u64,
+    /// Messages that c7n-mailer is given.
+    #[arg(long, default_value_t = 1_000)]
+    mailer_messages: u64,
+    /// Set by `cargo bench`.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[tokio::main]
+async fn main() {
+    let mut args = Args::parse();
+    if args.scenes.is_empty() {
+        args.scenes = ["idle", "throughput", "mailer"].map(str::to_owned).to_vec();
+    }
+    let mut ours = None;
+    for scene in &args.scenes {
+        match scene.as_str() {
+            "idle" => scenes::idle().await,
+            "throughput" => ours = Some(scenes::throughput(args.events).await),
+            "burst" => scenes::burst(args.burst_events, args.burst_seconds).await,
+            "mailer" => scenes::mailer(args.mailer_messages, ours).await,
+            other => panic!("there is no scene `{other}`; there are: idle, throughput, burst, mailer"),
+        }
+    }
+}

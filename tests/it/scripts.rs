@@ -1,0 +1,186 @@
+//! Scripts that are wrong or hostile, and scripts that change while the router runs.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use findings_router::{
+    decode::decode,
+    finding::{Change, Finding, History, RawMessage},
+    route::{Decision, RouteLimits, Routes},
+};
+
+use crate::support::{Bench, check, until};
+
+const T: i64 = 1_795_000_000_000;
+
+fn finding() -> Arc<Finding> {
+    let message =
+        RawMessage { body: check("root", "FAILURE", T).into_bytes(), received_at: T, ..RawMessage::default() };
+    Arc::new(decode(&message).findings.pop().expect("a finding"))
+}
+
+/// What a set of scripts decides; `Err` when it does not compile.
+fn decide(scripts: &[(&str, &str)]) -> Result<Decision, String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, text) in scripts {
+        std::fs::write(folder.path().join(name), text).expect("written");
+    }
+    // A slow machine must not stop a script before the limit that a test is about.
+    let limits = RouteLimits { max_time: Duration::from_secs(60), ..RouteLimits::default() };
+    decide_within(folder.path(), &limits)
+}
+
+fn decide_within(folder: &Path, limits: &RouteLimits) -> Result<Decision, String> {
+    let routes = Routes::load(folder, limits)
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<String>())?;
+    Ok(routes.decide(&finding(), Change::Opened, &Arc::new(History::default()), false, limits))
+}
+
+/// The reason why `route` with this body is parked or refused.
+fn refused(body: &str) -> String {
+    match decide(&[("a.rhai", &format!("fn route(finding) {{\n{body}\n}}"))]) {
+        Err(problem) => problem,
+        Ok(decision) => {
+            assert!(decision.actions.is_empty(), "{body}: {:?}", decision.actions);
+            let failure = decision.failures.first().unwrap_or_else(|| panic!("{body}: {decision:?}"));
+            format!("{} {}", failure.at, failure.reason)
+        }
+    }
+}
+
+#[test]
+fn a_script_can_neither_hang_nor_fill_memory_nor_reach_outside() {
+    for (body, expected) in [
+        ("loop { }", "Too many operations"),
+        ("while true { try { loop { } } catch { } }", "Too many operations"),
+        ("fn_that_is_not_there(finding)", "Function not found"),
+        ("let s = \"xxxxxxxx\"; loop { s += s; }", "Length of string too large"),
+        ("let a = [1]; loop { a += a; }", "Size of array"),
+        ("let a = []; loop { a.push([0, 0, 0, 0, 0, 0, 0, 0, 0, 0]); }", "Size of array"),
+        ("let a = [0]; a.pad(1000000000, 0); []", "Size of array"),
+        ("let s = \"\"; s.pad(1000000000, \"x\"); []", "Length of string too large"),
+        ("let m = #{}; for i in 0..1000000 { m[`k${i}`] = i; } []", "Too many operations"),
+        ("eval(\"40 + 2\")", "eval"),
+        ("import \"other\" as o; []", "import"),
+        ("sleep(3600.0); []", "a script can't sleep"),
+        ("sleep(3600); []", "a script can't sleep"),
+        ("timestamp()", "no clock of its own"),
+        ("throw \"no\"", "no"),
+        ("1 / 0", "Division by zero"),
+        ("9223372036854775807 + 1", "overflow"),
+        ("finding.no_such_field", "no_such_field"),
+        ("finding.score = 100; []", "score"),
+        ("\"yes\"", "route must return"),
+        ("send(\"siem\", #{ priorty: 1 })", "did you mean `priority`"),
+        ("send(\"siem\", #{ priority: \"high\" })", "takes an integer"),
+        ("hold(\"soon\", \"x\")", "no duration"),
+        ("lookup(\"no_such_table\", \"x\")", "no_such_table"),
+        ("matches(\"x\", \"[\")", "unclosed character class"),
+        ("local_time(\"Mars/Olympus\")", "no time zone"),
+        ("in_cidr(\"10.0.0.1\", \"10.0.0.0/99\")", "no network"),
+    ] {
+        let started = std::time::Instant::now();
+        let reason = refused(body);
+        assert!(reason.contains(expected), "{body}: {reason}");
+        assert!(reason.contains("a.rhai:"), "{body}: no file and line in {reason}");
+        assert!(started.elapsed() < Duration::from_secs(5), "{body} took {:?}", started.elapsed());
+    }
+}
+
+#[test]
+fn a_script_that_takes_too_long_is_stopped_and_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("a.rhai"), "fn route(finding) {\n  loop { }\n}").expect("written");
+    let limits = RouteLimits { max_time: Duration::from_millis(1), max_operations: u64::MAX, ..RouteLimits::default() };
+    let decision = decide_within(folder.path(), &limits).expect("compiles");
+    assert!(decision.failures[0].reason.contains("longer than max_time"), "{:?}", decision.failures);
+    assert!(decision.failures[0].at.starts_with("a.rhai:1"), "{:?}", decision.failures);
+}
+
+#[test]
+fn a_recursion_without_end_is_parked() {
+    let scripts = [("a.rhai", "fn again(n) { again(n + 1) }\nfn route(finding) { again(0) }")];
+    let decision = decide(&scripts).expect("compiles");
+    assert!(decision.failures[0].reason.contains("Stack overflow"), "{:?}", decision.failures);
+}
+
+#[test]
+fn a_failing_script_parks_only_its_own_decision() {
+    let decision = decide(&[
+        ("a.rhai", "fn route(finding) { send(\"one\") }"),
+        ("b.rhai", "fn route(finding) {\n  let x = [send(\"lost\")];\n  throw \"half way\";\n}"),
+        ("c.rhai", "fn score(finding, score) { throw \"no score\" }\nfn route(finding) { send(\"two\") }"),
+    ])
+    .expect("compiles");
+    let targets: Vec<String> = decision.actions.iter().map(|action| format!("{action:?}")).collect();
+    assert_eq!(targets.len(), 2, "{targets:?}");
+    assert_eq!(decision.failures.len(), 2);
+    assert!(decision.failures.iter().any(|failure| failure.at == "b.rhai:3:3"), "{:?}", decision.failures);
+}
+
+#[test]
+fn a_script_leaves_nothing_behind_for_the_next_finding() {
+    // Text that looks like state at file level is refused or evaluated anew: both calls decide the same.
+    let scripts = [("a.rhai", "fn route(finding) { let n = 0; n += 1; skip(`${n}`) }")];
+    let (first, second) = (decide(&scripts).expect("compiles"), decide(&scripts).expect("compiles"));
+    assert_eq!(first.skips[0].reason, second.skips[0].reason);
+}
+
+#[test]
+fn limits_come_from_the_settings() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(
+        folder.path().join("a.rhai"),
+        "fn route(finding) { let n = 0; for i in 0..200 { n += i; } skip(\"done\") }",
+    )
+    .expect("written");
+    let limits = RouteLimits { max_operations: 50, ..RouteLimits::default() };
+    let routes = Routes::load(folder.path(), &limits).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let decision = routes.decide(&finding(), Change::Opened, &Arc::new(History::default()), false, &limits);
+    assert!(decision.failures[0].reason.contains("Too many operations"), "{:?}", decision.failures);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_are_exchanged_while_the_router_runs_and_a_broken_set_is_refused() {
+    let bench = Bench::start().await;
+    let routes = bench.folder().join("routes");
+    std::fs::create_dir(&routes).expect("a folder");
+    let path = bench.folder().join("router.yaml");
+    let yaml = std::fs::read_to_string(&path).expect("read");
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/routes");
+    std::fs::write(&path, yaml.replace(shipped, "./routes")).expect("written");
+    let script = |text: &str| std::fs::write(routes.join("a.rhai"), text).expect("written");
+    let noted = |note: &str| {
+        let events = bench.sims.splunk.events();
+        events.iter().any(|event| event["event"]["router"]["skips"].to_string().contains(note))
+    };
+    script("fn route(finding) { [send(\"siem\"), skip(\"first\")] }");
+    let log = bench.folder().join("log");
+    let mut router = bench.spawn_logging(&log);
+    bench.sims.aws.send(&bench.queue, &check("one", "FAILURE", T));
+    until("the first set decides", || noted("first")).await;
+
+    script("fn route(finding) { [send(\"siem\"), skip(\"second\")] }");
+    let logged = |text: &str| std::fs::read_to_string(&log).unwrap_or_default().contains(text);
+    until("the exchange is logged", || logged("the scripts were exchanged")).await;
+    bench.sims.aws.send(&bench.queue, &check("two", "FAILURE", T));
+    until("the second set decides", || noted("second")).await;
+
+    script("fn route(finding) { [send(\"siem\") ");
+    until("the refusal is logged", || logged("the old set stays") && logged("a.rhai:1:")).await;
+    bench.sims.aws.send(&bench.queue, &check("three", "FAILURE", T));
+    until("the second set still decides", || bench.sims.splunk.count() == 3).await;
+    let events = bench.sims.splunk.events();
+    let third = events.iter().find(|event| event["event"]["resource"] == "three").expect("the event");
+    assert!(third["event"]["router"]["skips"].to_string().contains("second"), "{third}");
+
+    // A set that compiles and fails its own case is refused, too.
+    std::fs::write(
+        routes.join("a.cases.json"),
+        r#"[{ "name": "goes to siem", "event": { "id": "ccc:a:IAM-001:IAM:global:x", "ruleId": "IAM-001", "status": "FAILURE" }, "expect": [{ "send": "siem" }] }]"#,
+    )
+    .expect("written");
+    script("fn route(finding) { skip(\"third\") }");
+    until("the failed case is logged", || logged("goes to siem")).await;
+    router.kill().expect("killed");
+    router.wait().expect("ended");
+}
