@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{Connector, HttpOptions, console, file, jira, slack, splunk};
+use crate::{Connector, HttpOptions, console, file, jira, slack, sns, splunk};
 
 /// The target types that are built.
-pub const KINDS: &[&str] = &["console", "file", "jira", "slack", "splunk_hec"];
+pub const KINDS: &[&str] = &["console", "file", "jira", "slack", "sns", "splunk_hec"];
 
 /// What a target is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,7 @@ pub fn connect(kind: &str, name: &str, settings: Value, http: &HttpOptions) -> R
         "file" => Box::new(read::<file::FileConfig>(settings)?.connect()?),
         "jira" => Box::new(read::<jira::JiraConfig>(settings)?.connect(name, http)?),
         "slack" => Box::new(read::<slack::SlackConfig>(settings)?.connect(name, http)?),
+        "sns" => Box::new(read::<sns::SnsConfig>(settings)?.connect(http)?),
         "splunk_hec" => Box::new(read::<splunk::SplunkConfig>(settings)?.connect(http)?),
         other => {
             let problem = format!("there is no target type `{other}`; built are: {}", KINDS.join(", "));
@@ -55,6 +56,7 @@ pub fn keys(kind: &str) -> &'static [&'static str] {
         "file" => file::KEYS,
         "jira" => jira::KEYS,
         "slack" => slack::KEYS,
+        "sns" => sns::KEYS,
         "splunk_hec" => splunk::KEYS,
         _ => &[],
     }

@@ -9,11 +9,11 @@ pub mod console;
 mod delivery;
 pub mod file;
 pub mod http;
-
 pub mod jira;
 mod notice;
-
+mod record;
 pub mod slack;
+pub mod sns;
 pub mod splunk;
 pub mod text;
 

@@ -3,7 +3,6 @@
 mod ack;
 mod answer;
 mod payload;
-mod trim;
 
 use std::{collections::VecDeque, io::Write, ops::Range, time::Duration};
 

@@ -5,8 +5,8 @@ use std::{borrow::Cow, fmt::Write as _};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{SplunkConfig, trim};
-use crate::{Delivery, Record};
+use super::SplunkConfig;
+use crate::{Delivery, Record, record};
 
 /// Longer events are cut: HEC itself takes 5 MB, searches give up long before.
 const MAX_EVENT: usize = 800_000;
@@ -77,13 +77,13 @@ struct Indexed<'a> {
 }
 
 /// The envelope of a delivery; `None` where its content is no record.
-pub fn envelope(config: &SplunkConfig, delivery: &Delivery, record: &Record) -> Option<String> {
-    let text = event(delivery, record);
+pub fn envelope(config: &SplunkConfig, delivery: &Delivery, content: &Record) -> Option<String> {
+    let text = event(delivery, content);
     if text.len() > MAX_EVENT {
-        let small = trim::trimmed(record, MAX_EVENT, |small| event(delivery, small).len());
+        let small = record::trimmed(content, MAX_EVENT, |small| event(delivery, small).len());
         return wrap(config, delivery, &small, event(delivery, &small));
     }
-    wrap(config, delivery, record, text)
+    wrap(config, delivery, content, text)
 }
 
 fn wrap(config: &SplunkConfig, delivery: &Delivery, record: &Record, event: String) -> Option<String> {
@@ -111,14 +111,14 @@ fn wrap(config: &SplunkConfig, delivery: &Delivery, record: &Record, event: Stri
 }
 
 /// The check as received, with its event id, the decision and the names that Splunk's Alerts model uses.
-pub fn event(delivery: &Delivery, record: &Record) -> String {
-    let fields: Fields<'_> = serde_json::from_str(record.check.get()).unwrap_or_default();
-    let check = record.check.get().trim();
-    let mut out = String::with_capacity(check.len() + record.router.get().len() + 700);
+pub fn event(delivery: &Delivery, content: &Record) -> String {
+    let fields: Fields<'_> = serde_json::from_str(content.check.get()).unwrap_or_default();
+    let check = content.check.get().trim();
+    let mut out = String::with_capacity(check.len() + content.router.get().len() + 700);
     let mut renamed = String::new();
     // Substring search first: a real check has none of these keys, so its text is almost never looked at closely.
     let body = if check.contains("\"event_id\"") || check.contains("\"router\"") {
-        renamed.push_str(&rename(check));
+        renamed.push_str(&record::renamed(check, &["event_id", "router"]));
         renamed.as_str()
     } else {
         check
@@ -150,7 +150,7 @@ pub fn event(delivery: &Delivery, record: &Record) -> String {
     alias("vendor_region", fields.region.0.as_deref());
     alias("description", fields.message.0.as_deref());
     out.push_str(",\"router\":");
-    out.push_str(record.router.get());
+    out.push_str(content.router.get());
     out.push('}');
     out
 }
@@ -179,21 +179,6 @@ fn is_top_level(check: &str, at: usize) -> bool {
         }
     }
     depth == 1 && !in_string
-}
-
-/// The check's own `event_id` and `router` give way to ours, under another name.
-fn rename(check: &str) -> String {
-    let Ok(map) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(check) else {
-        return check.to_owned();
-    };
-    let renamed: serde_json::Map<_, _> = map
-        .into_iter()
-        .map(|(key, value)| match key.as_str() {
-            "event_id" | "router" => (format!("check_{key}"), value),
-            _ => (key, value),
-        })
-        .collect();
-    serde_json::to_string(&renamed).unwrap_or_else(|_| check.to_owned())
 }
 
 fn severity(risk: Option<&str>) -> &'static str {

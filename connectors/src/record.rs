@@ -1,4 +1,5 @@
-//! What stays of a check whose event would be too large: what is needed to find and to judge it.
+//! A check's own JSON, changed only where it must be: keys that give way to ours, and what stays of one that would be
+//! too large, which is what is needed to find and to judge it.
 
 use serde_json::{Map, Value, value::RawValue};
 
@@ -32,6 +33,18 @@ const KNOWN: &[&str] = &[
     "lastStatusUpdateDate",
     "resolutionPageUrl",
 ];
+
+/// The check with these keys of its own renamed `check_<key>`: they give way to ours.
+pub fn renamed(check: &str, keys: &[&str]) -> String {
+    let Ok(map) = serde_json::from_str::<Map<String, Value>>(check) else {
+        return check.to_owned();
+    };
+    let renamed: Map<String, Value> = map
+        .into_iter()
+        .map(|(key, value)| if keys.contains(&key.as_str()) { (format!("check_{key}"), value) } else { (key, value) })
+        .collect();
+    serde_json::to_string(&renamed).unwrap_or_else(|_| check.to_owned())
+}
 
 /// Takes away step by step, until `size` says that it fits.
 pub fn trimmed(record: &Record, max: usize, size: impl Fn(&Record) -> usize) -> Record {
