@@ -15,7 +15,7 @@ use crate::{
     deliver::{LaneKind, RecordHead, URGENT, encode_record},
     finding::{Change, Finding, RawMessage},
     notice,
-    route::{Action, Decision, LiveRoutes, Routes},
+    route::{Action, Decision, LiveRoutes, Routes, summary},
     store::{
         Batch, DeadLetter, Hold, Known, MemberState, NewDecision, NewRecord, Recent, Seen, Store, StoreError,
         StoredFinding, Wish, check_hash, pack,
@@ -186,14 +186,14 @@ impl Engine {
         for skip in &decision.skips {
             metrics::counter!("findings_router_skipped_total", "script" => skip.script.clone()).increment(1);
         }
-        let router = router_json(change, decision);
+        let router = summary(change, decision);
         for action in &decision.actions {
             match action {
                 Action::Send(send) => {
                     let Some(target) = self.targets.get(&send.target) else { continue };
                     metrics::counter!("findings_router_routed_total", "target" => send.target.clone()).increment(1);
                     let subject = send.group.as_deref().unwrap_or(&finding.id);
-                    let key = json!([send.target, subject, send.channel]).to_string();
+                    let key = serde_json::to_string(&(&send.target, subject, &send.channel)).unwrap_or_default();
                     match (target.kind, memory) {
                         (LaneKind::Records, _) => batch.records.push(NewRecord {
                             target: target.id,
@@ -310,26 +310,6 @@ fn opens(change: Change) -> bool {
         Change::Opened | Change::StillFailing | Change::Reopened => true,
         Change::Resolved | Change::Passing | Change::Suppressed | Change::Duplicate | Change::OutOfOrder => false,
     }
-}
-
-/// The `router` object of a Splunk event, on one line.
-fn router_json(change: Change, decision: &Decision) -> String {
-    let mut actions = Vec::new();
-    let mut held = Vec::new();
-    for action in &decision.actions {
-        match action {
-            Action::Send(send) => actions.push(json!({ "target": send.target, "priority": send.priority,
-                "script": send.script, "channel": send.channel, "group": send.group })),
-            Action::Hold { script, for_ms, reason } => {
-                held.push(json!({ "script": script, "for_ms": for_ms, "reason": reason }));
-            }
-        }
-    }
-    let skips: Vec<_> =
-        decision.skips.iter().map(|skip| json!({ "script": skip.script, "reason": skip.reason })).collect();
-    json!({ "score": decision.score, "change": change, "env": decision.env, "actions": actions, "skips": skips,
-        "held": held, "silenced": false, "routes_version": decision.routes_version })
-    .to_string()
 }
 
 fn stored(hash: u64, finding: &Finding, known: &Known, change: Change, decision: &Decision) -> StoredFinding {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use connectors::ContentKind;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -81,7 +82,7 @@ pub async fn run(
         Arc::new(Running { lanes: Arc::clone(&lanes), sources, store: store.clone(), routes: Arc::clone(&routes) });
     let http = match settings.listen {
         Some(address) => Some(
-            serve::start(address, Arc::clone(&running), metrics, webhook_routes(webhooks), stop.clone())
+            serve::start(address, Arc::clone(&running), metrics.clone(), webhook_routes(webhooks), stop.clone())
                 .await
                 .map_err(|error| ServiceError::Listen { address: address.to_string(), error })?,
         ),
@@ -95,7 +96,7 @@ pub async fn run(
         dry_run: options.dry_run,
     };
     let pipeline = tokio::spawn(pipeline.run(arrivals));
-    let upkeep = tokio::spawn(upkeep(Arc::clone(&running), retention(settings), stop.clone()));
+    let upkeep = tokio::spawn(upkeep(Arc::clone(&running), metrics.clone(), retention(settings), stop.clone()));
     let watcher = watch(Arc::clone(&routes));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -268,7 +269,7 @@ async fn until_idle(running: &Running, quiet: Option<Duration>) {
     }
 }
 
-async fn upkeep(running: Arc<Running>, keep: Retention, stop: CancellationToken) {
+async fn upkeep(running: Arc<Running>, metrics: PrometheusHandle, keep: Retention, stop: CancellationToken) {
     let mut tick = tokio::time::interval(UPKEEP);
     let mut rounds = 0_u64;
     loop {
@@ -276,6 +277,8 @@ async fn upkeep(running: Arc<Running>, keep: Retention, stop: CancellationToken)
             () = stop.cancelled() => return,
             _ = tick.tick() => rounds += 1,
         }
+        // Every sample of a histogram is kept until then: without it memory would grow where nobody reads /metrics.
+        metrics.run_upkeep();
         let full = running.lanes.full().map(|lane| Arc::clone(&lane.name));
         for (name, state) in &running.sources {
             if state.closed.swap(full.is_some(), Ordering::Relaxed) != full.is_some() {

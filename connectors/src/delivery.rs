@@ -4,7 +4,6 @@ use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::Notice;
@@ -137,7 +136,7 @@ impl Delivery {
     /// Bytes of content, for batching.
     pub fn content_bytes(&self) -> usize {
         match &self.content {
-            Content::Record(record) => record.check.get().len() + record.router.get().len() + 700,
+            Content::Record(record) => record.check.len() + record.router.len() + 700,
             Content::Notice(_) => 0,
         }
     }
@@ -166,9 +165,9 @@ pub enum Content {
 #[derive(Clone, Debug)]
 pub struct Record {
     /// The check as one JSON object, its own keys (camelCase) and unknown fields untouched.
-    pub check: Box<RawValue>,
+    pub check: String,
     /// `{"score":..,"change":"..","actions":[..],"skips":[..],"held":[..],"silenced":..,"routes_version":".."}`.
-    pub router: Box<RawValue>,
+    pub router: String,
     /// The check's own time: newest of its update dates. Milliseconds since the epoch.
     pub time_ms: i64,
 }

@@ -1,7 +1,7 @@
 //! A check's own JSON, changed only where it must be: keys that give way to ours, and what stays of one that would be
 //! too large, which is what is needed to find and to judge it.
 
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Map, Value};
 
 use crate::Record;
 
@@ -48,20 +48,18 @@ pub fn renamed(check: &str, keys: &[&str]) -> String {
 
 /// Takes away step by step, until `size` says that it fits.
 pub fn trimmed(record: &Record, max: usize, size: impl Fn(&Record) -> usize) -> Record {
-    let mut map: Map<String, Value> = serde_json::from_str(record.check.get()).unwrap_or_default();
+    let mut map: Map<String, Value> = serde_json::from_str(&record.check).unwrap_or_default();
     map.insert("router_truncated".to_owned(), true.into());
     let mut small = Record { check: record.check.clone(), router: record.router.clone(), time_ms: record.time_ms };
     for step in [drop_extra, keep_owner_tags, shorten_values, keep_known] {
         step(&mut map);
-        if let Ok(check) = serde_json::value::to_raw_value(&map) {
-            small.check = check;
-        }
+        small.check = serde_json::to_string(&map).unwrap_or_default();
         if size(&small) <= max {
             return small;
         }
     }
     // What is left of the check is small, so it is the decision that is not.
-    small.router = RawValue::NULL.to_owned();
+    small.router = "null".to_owned();
     small
 }
 

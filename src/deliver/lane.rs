@@ -1,11 +1,12 @@
 //! What every lane is made of.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
 use connectors::{Connector, Rate, Verdict};
+use metrics::{Counter, Histogram};
 
 use super::{LaneQuota, next_step::describe, state::LaneState, state::Pauses};
 use crate::{clock::now_ms, store::Store};
@@ -56,33 +57,58 @@ pub struct Lane {
     pub settings: LaneSettings,
     pub state: Arc<LaneState>,
     pub(super) pauses: Mutex<Pauses>,
+    /// Kept, because looking them up by label for each row costs more than counting: not urgent, urgent.
+    latency: [OnceLock<Histogram>; 2],
+    delivered: OnceLock<Counter>,
 }
 
 impl Lane {
     pub fn new(name: Arc<str>, id: i64, connector: Arc<dyn Connector>, store: Store, settings: LaneSettings) -> Self {
         let quota = Arc::new(LaneQuota::new(Arc::clone(&name), Arc::clone(&connector), settings.rate));
         let state = Arc::new(LaneState::default());
-        Self { name, id, connector, quota, store, settings, state, pauses: Mutex::default() }
+        Self {
+            name,
+            id,
+            connector,
+            quota,
+            store,
+            settings,
+            state,
+            pauses: Mutex::default(),
+            latency: Default::default(),
+            delivered: OnceLock::new(),
+        }
+    }
+
+    /// Seconds from the queue's sent time to accepted.
+    fn latency(&self, urgent: bool) -> &Histogram {
+        self.latency[usize::from(urgent)].get_or_init(|| {
+            let urgent = if urgent { "yes" } else { "no" };
+            metrics::histogram!("findings_router_delivery_latency_seconds", "target" => self.name.to_string(), "urgent" => urgent)
+        })
     }
 }
 
 /// From this priority on a delivery goes before any backlog, and its latency is counted by itself.
 pub const URGENT: u8 = 90;
 
+fn deliveries(lane: &Lane, verdict: &Verdict) -> Counter {
+    let target = lane.name.to_string();
+    metrics::counter!("findings_router_deliveries_total", "target" => target, "class" => verdict.class())
+}
+
 /// Counts and logs a verdict: once for each new text, so that an outage does not fill the log.
 pub(super) fn observe(lane: &Lane, verdict: &Verdict, sent_at: i64, urgent: bool, count: u64) {
-    let target = lane.name.to_string();
-    metrics::counter!("findings_router_deliveries_total", "target" => target.clone(), "class" => verdict.class())
-        .increment(count);
     if let Verdict::Delivered { .. } = verdict {
+        lane.delivered.get_or_init(|| deliveries(lane, verdict)).increment(count);
         if sent_at > 0 {
             #[expect(clippy::cast_precision_loss, reason = "a latency in milliseconds is far below 2^52")]
             let seconds = (now_ms() - sent_at).max(0) as f64 / 1000.0;
-            metrics::histogram!("findings_router_delivery_latency_seconds", "target" => target, "urgent" => if urgent { "yes" } else { "no" })
-                .record(seconds);
+            lane.latency(urgent).record(seconds);
         }
         return;
     }
+    deliveries(lane, verdict).increment(count);
     let detail = describe(verdict);
     if lane.state.is_news(&format!("{} {detail}", verdict.class())) {
         tracing::warn!(target = %lane.name, outcome = verdict.class(), detail, "a delivery did not get through");

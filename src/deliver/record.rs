@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use connectors::{Content, Delivery, Record, SendOptions, Wanted, fingerprint};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 #[derive(Serialize, Deserialize)]
 struct Head<'a> {
@@ -53,7 +52,6 @@ pub fn decode_record(payload: &[u8], now_ms: i64, attempt: u32) -> Result<Delive
         return Err("fewer than three lines".to_owned());
     };
     let head: Head<'_> = serde_json::from_str(head).map_err(|error| error.to_string())?;
-    let raw = |text: &str| RawValue::from_string(text.to_owned()).map_err(|error| error.to_string());
     Ok(Delivery {
         fingerprint: fingerprint(&head.key),
         key: head.key.into_owned(),
@@ -61,7 +59,7 @@ pub fn decode_record(payload: &[u8], now_ms: i64, attempt: u32) -> Result<Delive
         wanted: if head.failing { Wanted::Open } else { Wanted::Resolved },
         priority: head.priority,
         options: SendOptions::default(),
-        content: Content::Record(Record { check: raw(check)?, router: raw(router)?, time_ms: head.time_ms }),
+        content: Content::Record(Record { check: check.to_owned(), router: router.to_owned(), time_ms: head.time_ms }),
         ledger: None,
         now_ms,
         attempt,
@@ -79,8 +77,8 @@ mod tests {
         let delivery = decode_record(&bytes, 7, 1).expect("decodes");
         assert_eq!((delivery.key.as_str(), delivery.priority, delivery.now_ms), ("siem|a\"b", 90, 7));
         let Content::Record(record) = delivery.content else { panic!("a record") };
-        assert_eq!(record.check.get(), "{\n \"id\": \"x\"\n}");
-        assert_eq!(record.router.get(), "{\"score\":1}");
+        assert_eq!(record.check, "{\n \"id\": \"x\"\n}");
+        assert_eq!(record.router, "{\"score\":1}");
     }
 
     #[test]

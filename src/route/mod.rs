@@ -5,6 +5,7 @@ mod cases;
 mod engine;
 mod evaluate;
 mod live;
+mod summary;
 mod tables;
 mod view;
 
@@ -21,6 +22,7 @@ pub use live::LiveRoutes;
 use rhai::{AST, Engine, Module, Scope};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+pub use summary::summary;
 use tables::Tables;
 
 /// What an evaluation may cost; `limits:` in router.yaml.

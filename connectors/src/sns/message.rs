@@ -31,7 +31,7 @@ pub struct Check {
 
 impl Check {
     pub fn read(content: &Record) -> Self {
-        let value: Value = serde_json::from_str(content.check.get()).unwrap_or_default();
+        let value: Value = serde_json::from_str(&content.check).unwrap_or_default();
         let text = |key: &str| match &value[key] {
             Value::String(text) => text.clone(),
             Value::Number(number) => number.to_string(),
@@ -87,11 +87,11 @@ pub fn message(content: &Record, dry_run: bool, max_bytes: usize) -> Option<Stri
 }
 
 fn splice(content: &Record, dry_run: bool) -> String {
-    let mut check = content.check.get().trim().to_owned();
+    let mut check = content.check.trim().to_owned();
     if check.contains("\"router\"") {
         check = record::renamed(&check, &["router"]);
     }
-    let mut router: Value = serde_json::from_str(content.router.get()).unwrap_or_default();
+    let mut router: Value = serde_json::from_str(&content.router).unwrap_or_default();
     if dry_run {
         match &mut router {
             Value::Object(map) => drop(map.insert("dry_run".to_owned(), true.into())),

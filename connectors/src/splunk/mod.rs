@@ -2,6 +2,7 @@
 
 mod ack;
 mod answer;
+mod keys;
 mod payload;
 
 use std::{collections::VecDeque, io::Write, ops::Range, time::Duration};
@@ -234,17 +235,13 @@ impl Connector for Splunk {
         let mut places = Vec::with_capacity(batch.len());
         let mut envelopes = Vec::with_capacity(batch.len());
         for (place, delivery) in batch.iter().enumerate() {
-            let envelope = match &delivery.content {
-                Content::Record(record) => payload::envelope(&self.config, delivery, record),
-                Content::Notice(_) => None,
-            };
-            match envelope {
-                Some(envelope) => {
+            match &delivery.content {
+                Content::Record(record) => {
                     places.push(place);
-                    envelopes.push(envelope);
+                    envelopes.push(payload::envelope(&self.config, delivery, record));
                 }
-                None => {
-                    let detail = "the check can't be made an event".to_owned();
+                Content::Notice(_) => {
+                    let detail = "a collector takes checks, not notices".to_owned();
                     verdicts[place] = Some(Verdict::PermanentItem { detail });
                 }
             }

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, io::Read, sync::Mutex, time::Duration};
 use connectors::{
     Connector, Content, Delivery, HttpOptions, Record, SendOptions, Verdict, Wanted, connect, fingerprint,
 };
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, json};
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::any};
 
 /// A Monday in November 2026.
@@ -101,7 +101,6 @@ pub fn check(number: usize) -> Value {
 pub fn delivery_of(number: usize, check: &Value, time_ms: i64) -> Delivery {
     let key = format!("siem|ccc:{number}");
     let router = json!({ "score": 90, "change": "new", "actions": [], "skips": [] });
-    let raw = |value: &Value| RawValue::from_string(value.to_string()).expect("JSON");
     Delivery {
         fingerprint: fingerprint(&key),
         key,
@@ -109,7 +108,7 @@ pub fn delivery_of(number: usize, check: &Value, time_ms: i64) -> Delivery {
         wanted: Wanted::Open,
         priority: 80,
         options: SendOptions::default(),
-        content: Content::Record(Record { check: raw(check), router: raw(&router), time_ms }),
+        content: Content::Record(Record { check: check.to_string(), router: router.to_string(), time_ms }),
         ledger: None,
         now_ms: NOW,
         attempt: 0,
