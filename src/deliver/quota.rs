@@ -49,6 +49,8 @@ pub struct LaneQuota {
 
 struct ScopeState {
     limiter: Option<Arc<Limiter>>,
+    /// Held by whoever waits for the bucket next: without it, a late comer takes the token that another waited for.
+    turn: Arc<tokio::sync::Mutex<()>>,
     paused_until: Instant,
 }
 
@@ -79,9 +81,11 @@ impl LaneQuota {
             let now = Instant::now();
             scopes.retain(|scope, state| scope.0.is_empty() || state.paused_until > now);
         }
-        let state = scopes
-            .entry(scope.clone())
-            .or_insert_with(|| ScopeState { limiter: self.limiter(scope).map(Arc::new), paused_until: Instant::now() });
+        let state = scopes.entry(scope.clone()).or_insert_with(|| ScopeState {
+            limiter: self.limiter(scope).map(Arc::new),
+            turn: Arc::default(),
+            paused_until: Instant::now(),
+        });
         work(state)
     }
 
@@ -100,33 +104,33 @@ impl LaneQuota {
         Some(limiter)
     }
 
+    /// Waits for the scope, in the order of coming, at most for `patience`.
     async fn acquire_one(&self, scope: &Scope, patience: Duration) -> Result<(), QuotaClosed> {
-        let mut waited = Duration::ZERO;
-        loop {
-            let (limiter, pause) = self.with(scope, |state| {
-                (state.limiter.clone(), state.paused_until.saturating_duration_since(Instant::now()))
-            });
-            let wait = if pause.is_zero() {
-                match limiter.as_ref().map(|limiter| limiter.check()) {
-                    None | Some(Ok(())) => {
-                        if !waited.is_zero() {
-                            metrics::histogram!("findings_router_limiter_wait_seconds", "target" => self.target.to_string())
-                                .record(waited.as_secs_f64());
-                        }
-                        return Ok(());
-                    }
-                    Some(Err(not_until)) => not_until.wait_time_from(self.clock.now()),
-                }
-            } else {
-                pause
-            };
-            let wait = wait.max(Duration::from_millis(1));
-            if waited + wait > patience {
+        let from = Instant::now();
+        let turn = self.with(scope, |state| Arc::clone(&state.turn));
+        let Ok(_turn) = tokio::time::timeout(patience, turn.lock()).await else {
+            return Err(QuotaClosed { after: Duration::from_millis(1), scope: scope.clone() });
+        };
+        while let Some(wait) = self.closed_for(scope) {
+            if from.elapsed() + wait > patience {
                 return Err(QuotaClosed { after: wait, scope: scope.clone() });
             }
-            waited += wait;
             tokio::time::sleep(wait).await;
         }
+        let waited = from.elapsed();
+        if waited >= Duration::from_millis(1) {
+            metrics::histogram!("findings_router_limiter_wait_seconds", "target" => self.target.to_string())
+                .record(waited.as_secs_f64());
+        }
+        Ok(())
+    }
+
+    /// Takes a token, or says how long there is none.
+    fn closed_for(&self, scope: &Scope) -> Option<Duration> {
+        let (limiter, pause) = self
+            .with(scope, |state| (state.limiter.clone(), state.paused_until.saturating_duration_since(Instant::now())));
+        let wait = if pause.is_zero() { limiter?.check().err()?.wait_time_from(self.clock.now()) } else { pause };
+        Some(wait.max(Duration::from_millis(1)))
     }
 }
 
@@ -150,6 +154,29 @@ mod tests {
     use governor::clock::Reference;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_overtaken_by_those_who_ask_later() {
+        let connector =
+            connectors::connect("console", "soc", serde_json::json!({}), &connectors::HttpOptions::default())
+                .expect("connector");
+        let rate = Rate { per_second: 5.0, burst: 10 };
+        let quota = Arc::new(LaneQuota::new("soc".into(), connector.into(), Some(rate)));
+        let mut asking = tokio::task::JoinSet::new();
+        let ask = |asking: &mut tokio::task::JoinSet<(u32, Result<(), QuotaClosed>)>, number: u32| {
+            let quota = Arc::clone(&quota);
+            asking.spawn(async move { (number, quota.acquire(&[]).await) });
+        };
+        for number in 0..8 {
+            ask(&mut asking, number);
+        }
+        // Each that gets through makes room for another, as in a lane with a backlog.
+        for number in 0..200 {
+            let (answered, result) = asking.join_next().await.expect("asked").expect("no panic");
+            assert_eq!((answered, result.is_ok()), (number, true));
+            ask(&mut asking, number + 8);
+        }
+    }
 
     #[test]
     fn the_lane_clock_moves_with_the_runtime_clock() {
