@@ -9,6 +9,13 @@ use std::{
 
 use connectors::ContentKind;
 use metrics_exporter_prometheus::PrometheusHandle;
+use notify_debouncer_full::{
+    DebounceEventResult, new_debouncer,
+    notify::{
+        EventKind, RecursiveMode,
+        event::{AccessKind, AccessMode},
+    },
+};
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -315,8 +322,10 @@ async fn upkeep(running: Arc<Running>, metrics: PrometheusHandle, keep: Retentio
 /// Exchanges the scripts once their files have changed and rested: editors write in several steps.
 fn watch(routes: Arc<LiveRoutes>) -> Option<impl Sized> {
     let directory = routes.directory().to_owned();
-    let handler = move |changes: notify_debouncer_mini::DebounceEventResult| {
-        if changes.is_err() {
+    let handler = move |changes: DebounceEventResult| {
+        let Ok(changes) = changes else { return };
+        // Loading the scripts opens them, which is an event too.
+        if changes.iter().all(|change| is_reading(change.kind)) {
             return;
         }
         match routes.reload() {
@@ -327,8 +336,8 @@ fn watch(routes: Arc<LiveRoutes>) -> Option<impl Sized> {
             }
         }
     };
-    let watching = notify_debouncer_mini::new_debouncer(RESTED, handler).and_then(|mut debouncer| {
-        debouncer.watcher().watch(&directory, notify_debouncer_mini::notify::RecursiveMode::Recursive)?;
+    let watching = new_debouncer(RESTED, None, handler).and_then(|mut debouncer| {
+        debouncer.watch(&directory, RecursiveMode::Recursive)?;
         Ok(debouncer)
     });
     watching
@@ -336,4 +345,22 @@ fn watch(routes: Arc<LiveRoutes>) -> Option<impl Sized> {
             tracing::warn!(directory = %directory.display(), error = %error, "the scripts are not watched: a change needs a restart");
         })
         .ok()
+}
+
+fn is_reading(kind: EventKind) -> bool {
+    matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_the_scripts_is_no_change_of_them() {
+        assert!(is_reading(EventKind::Access(AccessKind::Open(AccessMode::Any))));
+        assert!(is_reading(EventKind::Access(AccessKind::Close(AccessMode::Read))));
+        assert!(!is_reading(EventKind::Access(AccessKind::Close(AccessMode::Write))));
+        assert!(!is_reading(EventKind::Modify(notify_debouncer_full::notify::event::ModifyKind::Any)));
+        assert!(!is_reading(EventKind::Any));
+    }
 }
