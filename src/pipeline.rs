@@ -8,6 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::now_ms,
@@ -26,6 +27,8 @@ pub struct Pipeline {
     pub max_batch: usize,
     /// Takes nothing out of a queue.
     pub dry_run: bool,
+    /// Time is up: what could not be stored goes back to its source.
+    pub give_up: CancellationToken,
 }
 
 impl Pipeline {
@@ -50,20 +53,29 @@ impl Pipeline {
     async fn handle(&mut self, taken: Vec<Taken>) {
         let (messages, receipts): (Vec<RawMessage>, Vec<Receipt>) =
             taken.into_iter().map(|taken| (taken.message, taken.receipt)).unzip();
-        let mut tries = 0;
-        loop {
-            match self.try_handle(&messages).await {
-                Ok(()) => break,
-                Err(error) => {
-                    // The sources stop by themselves once the channel is full; visibility is extended meanwhile.
-                    tracing::error!(error = %error, messages = messages.len(), "nothing could be stored; trying again");
-                    tokio::time::sleep(backoff(tries)).await;
-                    tries += 1;
-                }
+        let give_up = self.give_up.clone();
+        let stored = tokio::select! {
+            biased;
+            () = give_up.cancelled() => false,
+            () = self.store_for_sure(&messages) => true,
+        };
+        for receipt in receipts {
+            match (stored, self.dry_run) {
+                (true, false) => receipt.acknowledge(),
+                (true, true) => receipt.forget(),
+                // Should the commit have come through after all, it is recognised as a duplicate.
+                (false, _) => receipt.hand_back(),
             }
         }
-        for receipt in receipts {
-            if self.dry_run { receipt.forget() } else { receipt.acknowledge() }
+    }
+
+    async fn store_for_sure(&mut self, messages: &[RawMessage]) {
+        let mut tries = 0;
+        while let Err(error) = self.try_handle(messages).await {
+            // The sources stop by themselves once the channel is full; visibility is extended meanwhile.
+            tracing::error!(error = %error, messages = messages.len(), "nothing could be stored; trying again");
+            tokio::time::sleep(backoff(tries)).await;
+            tries += 1;
         }
     }
 

@@ -95,12 +95,14 @@ pub async fn run(
         ),
         None => None,
     };
+    let give_up = CancellationToken::new();
     let pipeline = Pipeline {
         engine,
         store: store.clone(),
         lanes: Arc::clone(&lanes),
         max_batch: settings.service.max_batch.max(1),
         dry_run: options.dry_run,
+        give_up: give_up.clone(),
     };
     let pipeline = tokio::spawn(pipeline.run(arrivals));
     let upkeep = tokio::spawn(upkeep(Arc::clone(&running), metrics.clone(), retention(settings), stop.clone()));
@@ -116,7 +118,7 @@ pub async fn run(
         () = until_idle(&running, options.until_idle) => {}
     }
     drop(watcher);
-    finish(&running, stop, tasks, pipeline, settings.service.grace_period).await;
+    finish(&running, stop, give_up, tasks, pipeline, settings.service.grace_period).await;
     upkeep.abort();
     if let Some(http) = http {
         http.abort();
@@ -233,6 +235,7 @@ async fn start_sources(settings: &Settings, intake: &Intake, stop: &Cancellation
 async fn finish(
     running: &Running,
     stop: CancellationToken,
+    give_up: CancellationToken,
     mut tasks: JoinSet<()>,
     pipeline: tokio::task::JoinHandle<()>,
     grace: Duration,
@@ -240,9 +243,13 @@ async fn finish(
     running.lanes.drain();
     stop.cancel();
     let deadline = Instant::now() + grace;
-    let sources = async { while tasks.join_next().await.is_some() {} };
-    if tokio::time::timeout_at(deadline, sources).await.is_err() {
-        tracing::warn!("a source did not end in time; what it had is redelivered");
+    // Half of the time for the store to take what is there; the rest to hand back what it did not.
+    if !ended(&mut tasks, deadline - grace / 2).await {
+        tracing::warn!("the outbox does not take what was received: it is handed back");
+        give_up.cancel();
+        if !ended(&mut tasks, deadline).await {
+            tracing::warn!("a source did not end in time; what it had is redelivered");
+        }
     }
     tasks.abort_all();
     if tokio::time::timeout_at(deadline, pipeline).await.is_err() {
@@ -258,6 +265,10 @@ async fn finish(
             tracing::warn!(target = %lane.name, waiting, broken, "rows stay in the store for the next start");
         }
     }
+}
+
+async fn ended(tasks: &mut JoinSet<()>, by: Instant) -> bool {
+    tokio::time::timeout_at(by, async { while tasks.join_next().await.is_some() {} }).await.is_ok()
 }
 
 async fn until_idle(running: &Running, quiet: Option<Duration>) {

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     DecodeError,
-    value::{Members, any_text, bool_of, number_of, text_of, time_of, word_of, words_of},
+    value::{Members, any_text, bool_of, canonical, number_of, text_of, time_of, word_of, words_of},
 };
 use crate::finding::{Finding, Version};
 
@@ -32,10 +32,10 @@ pub fn finding(text: &str, members: &Members<'_>, received_at: i64) -> Result<Fi
     for (key, value) in &members.0 {
         set(&mut finding, &mut newest, key, value);
     }
-    if finding.rule_id.is_empty() {
+    if finding.rule_id.trim().is_empty() {
         return Err(DecodeError::Missing("ruleId"));
     }
-    if finding.status.as_str().is_empty() {
+    if finding.status.as_str().trim().is_empty() {
         return Err(DecodeError::Missing("status"));
     }
     complete(&mut finding)?;
@@ -122,7 +122,7 @@ fn complete(finding: &mut Finding) -> Result<(), DecodeError> {
     let mut of_ccrn = ccrn.splitn(6, ':').skip(1);
     let mut part = || of_ccrn.next().unwrap_or_default();
     let (provider, account, service, region, resource) = (part(), part(), part(), part(), part());
-    if finding.id.is_empty() {
+    if finding.id.trim().is_empty() {
         if account.is_empty() {
             return Err(DecodeError::Missing("id (and ccrn)"));
         }
@@ -149,15 +149,11 @@ fn complete(finding: &mut Finding) -> Result<(), DecodeError> {
 
 /// Hash of the canonical check: keys sorted, known spellings and types brought to one form, volatile keys left out.
 fn content(members: &Members<'_>) -> u64 {
-    let mut sorted: Vec<(&str, &RawValue)> = members
-        .0
-        .iter()
-        .map(|(key, value)| (canonical_key(key), *value))
-        .filter(|(key, value)| !VOLATILE.contains(key) && value.get() != "null")
-        .collect();
-    sorted.sort_by_key(|(key, _)| *key);
     let mut hash = Sha256::new();
-    for (key, value) in sorted {
+    for (key, value) in members.sorted(canonical_key) {
+        if value.get() == "null" || VOLATILE.contains(&key) {
+            continue;
+        }
         let value: Cow<'_, str> = match key {
             "cost" | "waste" => {
                 let number = number_of(value);
@@ -174,7 +170,7 @@ fn content(members: &Members<'_>) -> u64 {
                 Some(word) if word.is_empty() => continue,
                 Some(word) => word,
                 None if value.get() == "[]" => continue,
-                None => compact(value),
+                None => canonical(value),
             },
         };
         hash.update(u64::try_from(key.len()).unwrap_or(0).to_le_bytes());
@@ -193,15 +189,6 @@ fn canonical_key(key: &str) -> &str {
         "link-title" => "linkTitle",
         key => key,
     }
-}
-
-/// White space between tokens means nothing.
-fn compact(value: &RawValue) -> Cow<'_, str> {
-    let raw = value.get();
-    if !raw.contains(['\n', '\t', ' ']) {
-        return Cow::Borrowed(raw);
-    }
-    serde_json::from_str::<serde_json::Value>(raw).map_or(Cow::Borrowed(raw), |value| Cow::Owned(value.to_string()))
 }
 
 /// Stable over deliveries and restarts.

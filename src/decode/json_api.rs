@@ -1,8 +1,10 @@
 //! A check of the REST API (`attributes` in kebab-case) in the shape of the events.
 
-use serde_json::{Map, Value};
+use std::fmt::Write;
 
-use super::value::Members;
+use serde_json::value::RawValue;
+
+use super::value::{Members, text_of};
 
 /// Kebab-case names whose camelCase twin is not just the next letter in capitals.
 const KNOWN: [(&str, &str); 3] =
@@ -42,25 +44,59 @@ const CAMEL: [&str; 30] = [
     "isCustom",
 ];
 
-/// One flat object; `None` where `attributes` is no object.
+/// One flat object out of a resource; `None` where `attributes` is no object. Values keep their text.
 pub fn normalise(members: &Members<'_>) -> Option<String> {
-    let read = |key: &str| members.get(key).and_then(|value| serde_json::from_str::<Value>(value.get()).ok());
-    let Value::Object(attributes) = read("attributes")? else { return None };
-    let mut flat = Map::new();
-    if let Some(id) = read("id") {
-        flat.insert("id".to_owned(), id);
+    let attributes = members_of(members.get("attributes")?)?;
+    let mut flat = Flat::default();
+    if let Some(id) = members.get("id") {
+        flat.push("id", id);
     }
-    if let Some(Value::Object(related)) = read("relationships") {
+    if let Some(related) = members.get("relationships").and_then(members_of) {
         for (relation, key) in [("account", "accountId"), ("rule", "ruleId"), ("organisation", "organisationId")] {
-            if let Some(id) = related.get(relation).and_then(|value| value.pointer("/data/id")) {
-                flat.insert(key.to_owned(), id.clone());
+            let Some(relation) = related.get(relation).and_then(members_of) else { continue };
+            if let Some(id) = relation.get("data").and_then(members_of).and_then(|data| data.get("id")) {
+                flat.push(key, id);
             }
         }
     }
-    for (key, value) in attributes {
-        flat.insert(camel(&key), value);
+    Some(flat.with(&attributes))
+}
+
+/// A flat check whose keys are in kebab-case.
+pub fn flatten(members: &Members<'_>) -> String {
+    Flat::default().with(members)
+}
+
+/// Written by hand: a tree of values would refuse numbers out of range, deep nesting and lone surrogates.
+#[derive(Default)]
+struct Flat(String);
+
+impl Flat {
+    fn push(&mut self, key: &str, value: &RawValue) {
+        self.0.push(if self.0.is_empty() { '{' } else { ',' });
+        // A string as JSON; writing to a String does not fail.
+        let _ = write!(self.0, "{}:{}", serde_json::Value::from(key), value.get());
     }
-    Some(Value::Object(flat).to_string())
+
+    fn with(mut self, attributes: &Members<'_>) -> String {
+        for (key, value) in &attributes.0 {
+            self.push(&camel(key), value);
+        }
+        if self.0.is_empty() {
+            self.0.push('{');
+        }
+        self.0.push('}');
+        self.0
+    }
+}
+
+fn members_of<'a>(value: &'a RawValue) -> Option<Members<'a>> {
+    serde_json::from_str(value.get()).ok()
+}
+
+/// The event shape says `ruleId`.
+pub fn is_kebab(members: &Members<'_>) -> bool {
+    members.get("rule-id").and_then(text_of).is_some()
 }
 
 fn camel(key: &str) -> String {

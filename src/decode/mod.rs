@@ -60,11 +60,10 @@ pub enum DecodeError {
 /// Decodes one message. Never panics, loses no field and no part.
 pub fn decode(message: &RawMessage) -> Decoded {
     let mut decoded = Decoded::default();
-    let body = message.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&message.body);
-    match std::str::from_utf8(body) {
+    match std::str::from_utf8(&message.body) {
         Ok(text) => unwrap_text(text, message.received_at, 0, &mut decoded),
         Err(error) => {
-            let text = String::from_utf8_lossy(body);
+            let text = String::from_utf8_lossy(&message.body);
             decoded.reject(DecodeError::NotUtf8 { at: error.valid_up_to() }, &text);
         }
     }
@@ -82,7 +81,8 @@ impl Decoded {
 }
 
 fn unwrap_text(text: &str, received_at: i64, depth: usize, decoded: &mut Decoded) {
-    let text = text.trim();
+    // A byte order mark may stand inside an envelope too.
+    let text = text.trim_start_matches('\u{feff}').trim();
     if depth > MAX_WRAPS {
         return decoded.reject(DecodeError::TooDeep, text);
     }
@@ -104,8 +104,8 @@ fn unwrap_text(text: &str, received_at: i64, depth: usize, decoded: &mut Decoded
             }
             Err(error) => decoded.reject(DecodeError::NotJson(error.to_string()), text),
         },
-        Some(b'"') => match serde_json::from_str::<String>(text) {
-            Ok(inner) => unwrap_text(&inner, received_at, depth + 1, decoded),
+        Some(b'"') => match serde_json::from_str::<&RawValue>(text) {
+            Ok(inner) => unwrap_text(&text_of(inner).unwrap_or_default(), received_at, depth + 1, decoded),
             Err(error) => decoded.reject(DecodeError::NotJson(error.to_string()), text),
         },
         // What Conformity sends when a channel is saved or tried.
@@ -161,6 +161,9 @@ fn unwrap_object(text: &str, members: &Members<'_>, received_at: i64, depth: usi
                 Some(flat) => flat_check(&flat, received_at, decoded),
                 None => decoded.reject(DecodeError::Missing("attributes"), text),
             };
+        }
+        if json_api::is_kebab(members) {
+            return flat_check(&json_api::flatten(members), received_at, decoded);
         }
     }
     match check::finding(text, members, received_at) {

@@ -197,3 +197,62 @@ fn an_activity_event_of_the_api_is_no_check() {
         "relationships": { "rule": { "data": { "type": "rule", "id": "RTM-008" } } } });
     assert_eq!(reason(&event.to_string()), DecodeError::OtherType("events".to_owned()));
 }
+
+#[test]
+fn however_json_writes_a_check_it_is_the_same_version() {
+    let plain = r#"{"id":"a","ruleId":"S3-1","status":"FAILURE","message":"Zürich ☃","tags":["Büro::1"],"extradata":[{"name":"é","value":{"b":"x y","a":1}}]}"#;
+    let escaped = r#"{ "status" : "FAILURE", "ruleId":"S3\u002d1", "id":"a","message":"Z\u00fcrich \u2603", "tags":[ "B\u00fcro::1" ],
+        "extradata": [{"value": {"a":1,"b":"x y"},"name":"\u00e9"}]}"#;
+    assert_eq!(one(escaped).event_id, one(plain).event_id);
+    assert_eq!(one(escaped).tags, one(plain).tags);
+}
+
+#[test]
+fn of_a_repeated_key_the_last_one_counts_everywhere() {
+    let once = one(r#"{"id":"a","ruleId":"S3-1","status":"FAILURE","message":"m"}"#);
+    let twice = one(r#"{"id":"b","ruleId":"S3-1","status":"FAILURE","message":"old","id":"a","message":"m"}"#);
+    assert_eq!((&twice.id, &twice.message, &twice.event_id), (&once.id, &once.message, &once.event_id));
+}
+
+#[test]
+fn a_flat_check_in_kebab_case_is_read_like_one_in_camel_case() {
+    let camel =
+        one(r#"{"id":"a","ruleId":"S3-1","status":"FAILURE","riskLevel":"HIGH","lastModifiedDate":7,"vendor-key":1}"#);
+    let kebab = one(
+        r#"{"id":"a","rule-id":"S3-1","status":"FAILURE","risk-level":"HIGH","last-modified-date":7,"vendor-key":1}"#,
+    );
+    assert_eq!(kebab.event_id, camel.event_id);
+    assert_eq!(&*kebab.json, &*camel.json);
+}
+
+#[test]
+fn what_a_tree_of_values_would_refuse_is_kept_as_it_is_written() {
+    let deep = format!("{}1{}", "[".repeat(500), "]".repeat(500));
+    for odd in [deep.as_str(), r#""\ud800""#, "1e999", r#"{"a":"\udc00 x"}"#] {
+        let flat = one(&format!(r#"{{"id":"a","ruleId":"S3-1","status":"FAILURE","odd-key":{odd}}}"#));
+        assert!(flat.json.contains(odd), "{odd}");
+        let api = one(&format!(
+            r#"{{"data":{{"type":"checks","id":"a","attributes":{{"status":"FAILURE","odd-key":{odd}}},"relationships":{{"rule":{{"data":{{"id":"S3-1"}}}}}}}}}}"#
+        ));
+        assert!(api.json.contains(odd), "{odd}");
+        assert_eq!(api.event_id, flat.event_id, "{odd}");
+    }
+}
+
+#[test]
+fn a_lone_surrogate_or_a_byte_order_mark_in_an_envelope_costs_no_check() {
+    let check = r#"{\"id\":\"a\",\"ruleId\":\"S3-1\",\"status\":\"FAILURE\",\"message\":\"x"#;
+    let finding = one(&format!(r#"{{"TopicArn":"t","Message":"\ufeff{check}\ud800y\"}}"}}"#));
+    assert!(finding.message.starts_with('x') && finding.message.ends_with('y'), "{}", finding.message);
+}
+
+#[test]
+fn blank_names_are_no_names() {
+    for (text, what) in [
+        (r#"{"id":" ","ruleId":"S3-1","status":"FAILURE"}"#, "id (and ccrn)"),
+        (r#"{"id":"a","ruleId":"\t","status":"FAILURE"}"#, "ruleId"),
+        (r#"{"id":"a","ruleId":"S3-1","status":" "}"#, "status"),
+    ] {
+        assert_eq!(reason(text), DecodeError::Missing(what), "{text}");
+    }
+}

@@ -18,6 +18,22 @@ impl<'a> Members<'a> {
     }
 }
 
+impl Members<'_> {
+    /// By name; of a repeated key, the last one counts.
+    pub fn sorted<'m>(&'m self, name: impl Fn(&'m str) -> &'m str) -> Vec<(&'m str, &'m RawValue)> {
+        let mut sorted: Vec<(&str, &RawValue)> = self.0.iter().map(|(key, value)| (name(key), *value)).collect();
+        sorted.sort_by_key(|(key, _)| *key);
+        sorted.dedup_by(|later, kept| {
+            let same = later.0 == kept.0;
+            if same {
+                kept.1 = later.1;
+            }
+            same
+        });
+        sorted
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
@@ -51,9 +67,14 @@ pub fn text_of(value: &RawValue) -> Option<Cow<'_, str>> {
         return None;
     }
     if raw.contains('\\') {
-        // A lone surrogate is valid JSON and no text: it becomes a replacement mark instead of losing the rest.
-        let read = serde_json::from_str::<String>(raw).ok();
-        return Some(read.map_or_else(|| Cow::Borrowed(&raw[1..raw.len() - 1]), Cow::Owned));
+        return Some(match serde_json::from_str::<String>(raw) {
+            Ok(text) => Cow::Owned(text),
+            // A lone surrogate is valid JSON and no text: it becomes replacement marks instead of losing the rest.
+            Err(_) => match serde_json::from_str::<serde_bytes::ByteBuf>(raw) {
+                Ok(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
+                Err(_) => Cow::Borrowed(&raw[1..raw.len() - 1]),
+            },
+        });
     }
     Some(Cow::Borrowed(&raw[1..raw.len() - 1]))
 }
@@ -95,4 +116,61 @@ pub fn words_of(value: &RawValue) -> Vec<String> {
 /// Anything as text: strings as they are, the rest as JSON.
 pub fn any_text(value: &RawValue) -> String {
     word_of(value).map_or_else(|| value.get().to_owned(), Cow::into_owned)
+}
+
+/// How deep [`canonical`] looks; what is deeper counts as it is written.
+const CANONICAL_DEPTH: u8 = 16;
+
+/// The same text for the same value: white space, escapes, the order of keys and repeated keys mean nothing.
+pub fn canonical(value: &RawValue) -> Cow<'_, str> {
+    let raw = value.get();
+    if !raw.contains(['{', '\\', ' ', '\n', '\r', '\t']) {
+        return Cow::Borrowed(raw);
+    }
+    let mut out = String::with_capacity(raw.len());
+    write_canonical(value, CANONICAL_DEPTH, &mut out);
+    Cow::Owned(out)
+}
+
+fn write_canonical(value: &RawValue, depth: u8, out: &mut String) {
+    let raw = value.get();
+    match (raw.as_bytes().first(), depth.checked_sub(1)) {
+        (Some(b'{'), Some(depth)) => {
+            let Ok(members) = serde_json::from_str::<Members<'_>>(raw) else { return out.push_str(raw) };
+            out.push('{');
+            for (key, value) in members.sorted(|key| key) {
+                write_text(key, out);
+                out.push(':');
+                write_canonical(value, depth, out);
+                out.push(',');
+            }
+            out.push('}');
+        }
+        (Some(b'['), Some(depth)) => {
+            let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(raw) else { return out.push_str(raw) };
+            out.push('[');
+            for item in items {
+                write_canonical(item, depth, out);
+                out.push(',');
+            }
+            if out.ends_with(',') {
+                // As compact JSON writes it, so that text which needs no work is canonical already.
+                out.pop();
+            }
+            out.push(']');
+        }
+        (Some(b'"'), _) if raw.contains('\\') => write_text(&text_of(value).unwrap_or_default(), out),
+        _ => out.push_str(raw),
+    }
+}
+
+fn write_text(text: &str, out: &mut String) {
+    if text.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
+        // A string as JSON; writing to a String does not fail.
+        let _ = std::fmt::Write::write_fmt(out, format_args!("{}", serde_json::Value::from(text)));
+        return;
+    }
+    out.push('"');
+    out.push_str(text);
+    out.push('"');
 }

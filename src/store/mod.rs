@@ -36,7 +36,7 @@ pub use types::{
 const GROUP: usize = 64;
 
 type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-type Job = Box<dyn FnOnce(&Transaction<'_>) -> Reply + Send>;
+type Job = Box<dyn FnOnce(Result<&Transaction<'_>, StoreError>) -> Reply + Send>;
 
 /// Handle of the store; cheap to clone.
 #[derive(Clone)]
@@ -96,10 +96,10 @@ impl Store {
     ) -> Result<T, StoreError> {
         let (answer, done) = oneshot::channel();
         let job: Job = Box::new(move |transaction| {
-            let result = in_savepoint(transaction, work);
+            let result = transaction.and_then(|transaction| Ok(in_savepoint(transaction, work)?));
             Box::new(move |committed| {
                 // The caller may have gone: its work is committed all the same.
-                let _ = answer.send(committed.and_then(|()| result.map_err(StoreError::from)));
+                let _ = answer.send(committed.and(result));
             })
         });
         self.jobs.send(job).map_err(|_| StoreError::Closed)?;
@@ -159,16 +159,16 @@ fn write_group(
     let transaction = match connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate) {
         Ok(transaction) => transaction,
         Err(error) => {
-            // The job's reply must still be sent: dropping it answers `Closed`, which would hide the cause.
-            tracing::error!(error = %error, "the store can't begin a transaction");
-            return Err(error.into());
+            let error = StoreError::from(error);
+            replies.push(first(Err(error.copy())));
+            return Err(error);
         }
     };
-    replies.push(first(&transaction));
+    replies.push(first(Ok(&transaction)));
     while replies.len() < GROUP
         && let Ok(job) = queue.try_recv()
     {
-        replies.push(job(&transaction));
+        replies.push(job(Ok(&transaction)));
     }
     transaction.commit().map_err(StoreError::from)
 }

@@ -112,7 +112,13 @@ pub(super) fn connect(path: &Path, access: Access) -> Result<Connection, StoreEr
 }
 
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    let damaged = |error: rusqlite::Error| StoreError::Damaged { path: path.to_owned(), detail: error.to_string() };
+    let damaged = |error: rusqlite::Error| match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            let detail = "another program keeps it locked (a backup, a database shell?); end that first".to_owned();
+            StoreError::Open { path: path.to_owned(), detail }
+        }
+        _ => StoreError::Damaged { path: path.to_owned(), detail: error.to_string() },
+    };
     let transaction =
         connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(damaged)?;
     let found: u32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(damaged)?;
