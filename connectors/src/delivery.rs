@@ -130,6 +130,8 @@ pub struct Delivery {
     pub now_ms: i64,
     /// 0 for the first attempt.
     pub attempt: u32,
+    /// When an attempt began whose result is not known, milliseconds since the epoch: [`Connector::find`] looks from there.
+    pub sending_since_ms: Option<i64>,
 }
 
 impl Delivery {

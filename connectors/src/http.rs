@@ -7,7 +7,7 @@ use reqwest::{Client, Method, RequestBuilder, Url, header::HeaderMap, redirect};
 use crate::{Scope, Verdict, config::ConfigError};
 
 /// Answers are read up to here; what is longer is of no use to a person either.
-const MAX_ANSWER: usize = 64 * 1024;
+const MAX_ANSWER: usize = 8 << 20;
 /// Bounds of what a target may ask for with Retry-After.
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(3600);

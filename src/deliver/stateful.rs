@@ -314,6 +314,7 @@ impl Lane {
             ledger: row.ledger.clone(),
             now_ms: now_ms(),
             attempt: row.attempts,
+            sending_since_ms: row.sending_since,
         }
     }
 

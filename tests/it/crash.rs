@@ -73,6 +73,33 @@ async fn killed_after_the_commit_and_before_the_delete() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn killed_after_a_receive_whose_answer_it_never_saw() {
+    let bench = Bench::start().await;
+    bench.sims.aws.fault(Fault::times("ReceiveMessage", 1, FaultKind::HangAfter));
+    feed(&bench, 0, 40);
+    let mut router = bench.spawn();
+    until("a receive that hangs", || bench.sims.aws.requests().iter().any(|request| request.faulted)).await;
+    router.kill().expect("killed");
+    router.wait().expect("ended");
+    bench.settle().await;
+    assert_exact(&bench, 1, 40);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_between_the_deletes_of_a_batch() {
+    let bench = Bench::start().await;
+    bench.sims.aws.fault(Fault::times("DeleteMessageBatch", 1, FaultKind::HangAfter));
+    feed(&bench, 0, 200);
+    let mut router = bench.spawn();
+    until("a delete that hangs", || bench.sims.aws.requests().iter().any(|request| request.faulted)).await;
+    router.kill().expect("killed");
+    router.wait().expect("ended");
+    bench.settle().await;
+    assert_exact(&bench, 1, 200);
+    assert_eq!(bench.sims.aws.depth(&bench.queue), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn killed_at_random_again_and_again() {
     let rounds = if std::env::var_os("FINDINGS_ROUTER_LONG_TESTS").is_some() { 50 } else { 6 };
     let count = if rounds == 50 { 2_000 } else { 300 };

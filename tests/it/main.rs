@@ -4,6 +4,7 @@
 mod architecture;
 mod cli;
 mod crash;
+mod faults;
 mod fixtures;
 mod flow;
 mod localstack;

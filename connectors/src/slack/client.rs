@@ -81,6 +81,12 @@ pub fn web_api(answer: &Answer, scope: &Scope, now_ms: i64) -> Said {
     }
 }
 
+/// The token may post and not read: nothing can be looked up with it.
+pub fn may_not_read(detail: &str) -> bool {
+    let code = detail.split_whitespace().next().unwrap_or_default();
+    matches!(code, "missing_scope" | "not_allowed_token_type" | "no_permission")
+}
+
 /// Webhooks answer plain text; the text decides, then the status.
 pub fn webhook(answer: &Answer, now_ms: i64) -> Said {
     let detail = answer.excerpt();

@@ -71,6 +71,12 @@ impl SlackConfig {
     }
 }
 
+/// Slack's clock and ours may differ so far.
+const CLOCK_SKEW_MS: i64 = 5 * 60 * 1000;
+/// Slack advises at most 200 messages a page.
+const HISTORY_PAGE: u32 = 200;
+const HISTORY_PAGES: u32 = 20;
+
 impl Slack {
     async fn call(&self, method: &str, body: &Value, channel: &str, now_ms: i64, quota: &dyn Quota) -> Said {
         let scope = Scope(format!("channel:{channel}"));
@@ -175,6 +181,48 @@ impl Slack {
         }
         next.closed_by_person_ms = None;
         Verdict::Delivered { ledger: Some(next), warning, slow_down: false }
+    }
+
+    /// Whether the channel holds the message, as far back as it can have been sent.
+    async fn find_in(&self, channel: &str, delivery: &Delivery, quota: &dyn Quota) -> Found {
+        let since = delivery.sending_since_ms.unwrap_or(delivery.now_ms) - CLOCK_SKEW_MS;
+        let mut body = json!({ "channel": channel, "limit": HISTORY_PAGE, "include_all_metadata": true,
+            "oldest": format!("{}.000000", since / 1000) });
+        for _ in 0..HISTORY_PAGES {
+            let history = match self.call("conversations.history", &body, channel, delivery.now_ms, quota).await {
+                Said::Ok(history) => history,
+                Said::BadChannel(detail) | Said::BadBlocks(detail) => return Found::Unsearchable { detail },
+                Said::NoMessage => return Found::No,
+                Said::Verdict(Verdict::PermanentTarget { detail }) if client::may_not_read(&detail) => {
+                    return Found::Unsearchable { detail };
+                }
+                Said::Verdict(verdict) => return Found::Failed(verdict),
+            };
+            let ours =
+                |message: &&Value| message["metadata"]["event_payload"]["fingerprint"] == delivery.fingerprint.as_str();
+            if let Some(message) = history["messages"].as_array().into_iter().flatten().find(ours) {
+                return Found::Yes(Ledger {
+                    state: LedgerState::Open,
+                    receipt: Receipt {
+                        id: message["ts"].as_str().unwrap_or_default().to_owned(),
+                        name: channel.to_owned(),
+                        url: None,
+                    },
+                    content_hash: match &delivery.content {
+                        Content::Notice(notice) => content_hash(delivery, notice),
+                        Content::Record(_) => String::new(),
+                    },
+                    written_ms: delivery.now_ms,
+                    closed_by_person_ms: None,
+                    memory: Value::Null,
+                });
+            }
+            match history["response_metadata"]["next_cursor"].as_str().filter(|cursor| !cursor.is_empty()) {
+                Some(cursor) => body["cursor"] = cursor.into(),
+                None => return Found::No,
+            }
+        }
+        Found::Unsearchable { detail: format!("not among the last {} messages", HISTORY_PAGE * HISTORY_PAGES) }
     }
 
     async fn webhook(&self, delivery: &Delivery, notice: &Notice, quota: &dyn Quota) -> Verdict {
@@ -312,39 +360,16 @@ impl Connector for Slack {
         let Way::Bot { channel: default, .. } = &self.way else {
             return Found::Unsearchable { detail: "a webhook can't be asked".to_owned() };
         };
-        let channel = delivery.options.channel.as_deref().unwrap_or(default);
-        let body = json!({ "channel": channel, "limit": 200, "include_all_metadata": true });
-        match self.call("conversations.history", &body, channel, delivery.now_ms, quota).await {
-            Said::Ok(history) => {
-                let ours = |message: &&Value| {
-                    message["metadata"]["event_payload"]["fingerprint"] == delivery.fingerprint.as_str()
-                };
-                match history["messages"].as_array().into_iter().flatten().find(ours) {
-                    Some(message) => Found::Yes(Ledger {
-                        state: LedgerState::Open,
-                        receipt: Receipt {
-                            id: message["ts"].as_str().unwrap_or_default().to_owned(),
-                            name: channel.to_owned(),
-                            url: None,
-                        },
-                        content_hash: match &delivery.content {
-                            Content::Notice(notice) => content_hash(delivery, notice),
-                            Content::Record(_) => String::new(),
-                        },
-                        written_ms: delivery.now_ms,
-                        closed_by_person_ms: None,
-                        memory: Value::Null,
-                    }),
-                    None => Found::No,
-                }
-            }
-            Said::Verdict(Verdict::PermanentTarget { detail }) | Said::BadChannel(detail) => {
-                Found::Unsearchable { detail }
-            }
-            Said::Verdict(verdict) => Found::Failed(verdict),
-            Said::BadBlocks(detail) => Found::Unsearchable { detail },
-            Said::NoMessage => Found::No,
+        let named = delivery.options.channel.as_deref().unwrap_or(default);
+        let mut found = self.find_in(named, delivery, quota).await;
+        // A channel that refused it sent it to the default one.
+        if matches!(found, Found::No | Found::Unsearchable { .. }) && named != default {
+            found = match self.find_in(default, delivery, quota).await {
+                Found::No => found,
+                found => found,
+            };
         }
+        found
     }
 
     async fn probe(&self, quota: &dyn Quota) -> Health {

@@ -217,6 +217,7 @@ mod tests {
             ledger: None,
             now_ms: 0,
             attempt: 0,
+            sending_since_ms: None,
         }
     }
 

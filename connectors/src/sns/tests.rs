@@ -59,6 +59,7 @@ fn delivery(number: usize, check: &Value) -> Delivery {
         ledger: None,
         now_ms: NOW,
         attempt: 0,
+        sending_since_ms: None,
     }
 }
 

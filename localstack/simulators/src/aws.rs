@@ -410,6 +410,11 @@ impl Aws {
                 urls.sort_unstable();
                 Ok(json!({"QueueUrls": urls}))
             }
+            "DeleteQueue" => {
+                let queue = queue()?;
+                lock(&self.queues).remove(&queue.name);
+                Ok(json!({}))
+            }
             "PurgeQueue" => {
                 let queue = queue()?;
                 *lock(&queue.state) = Messages::default();
