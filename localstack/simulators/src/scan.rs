@@ -7,8 +7,8 @@ use serde_json::json;
 
 use crate::front::{mix, uuid};
 
-const CATALOGUE: &str = include_str!("../../conformity-rules.json");
-const ORGANISATION: &str = "102642678400";
+pub(crate) const CATALOGUE: &str = include_str!("../../conformity-rules.json");
+pub(crate) const ORGANISATION: &str = "102642678400";
 const DAY: u64 = 86_400_000;
 const TEAMS: [&str; 12] = [
     "payments",
@@ -245,7 +245,7 @@ impl Scan {
             "compliances": rule.compliances,
             "message": message,
             "resource": resource,
-            "descriptorType": format!("{kind}-resource"),
+            "descriptorType": resource_type(service),
             "resourceName": format!("{service} Resource"),
             "status": if fails { "FAILURE" } else { "SUCCESS" },
             "notScored": rule.not_scored.unwrap_or(false),
@@ -306,12 +306,30 @@ fn share(hash: u64) -> f64 {
     f64::from(u32::try_from(hash >> 32).unwrap_or(0)) / f64::from(u32::MAX)
 }
 
+/// The regions of AWS, Azure and GCP.
+const REGIONS: [&[&str]; 3] = [
+    &["us-east-1", "us-west-2", "eu-west-1", "eu-central-1", "ap-southeast-2"],
+    &["eastus", "westeurope", "australiaeast"],
+    &["global", "europe-west1", "us-central1"],
+];
+
+/// Each provider with each of its regions.
+pub(crate) fn all_regions() -> Vec<(&'static str, &'static str)> {
+    let of = |(provider, regions): (&'static str, &[&'static str])| -> Vec<_> {
+        regions.iter().map(|region| (provider, *region)).collect()
+    };
+    PROVIDERS.into_iter().zip(REGIONS).flat_map(of).chain([("aws", "global")]).collect()
+}
+
+/// The resource type of the resources of a service.
+pub(crate) fn resource_type(service: &str) -> String {
+    format!("{}-resource", service.to_lowercase())
+}
+
 fn region(place: usize, service: &str, hash: u64) -> String {
     let regions: &[&str] = match (place, service) {
         (0, "IAM" | "CloudFront" | "Route53" | "Budgets" | "Organisations") | (2, "CloudIAM") => &["global"],
-        (0, _) => &["us-east-1", "us-west-2", "eu-west-1", "eu-central-1", "ap-southeast-2"],
-        (1, _) => &["eastus", "westeurope", "australiaeast"],
-        _ => &["global", "europe-west1", "us-central1"],
+        _ => REGIONS[place],
     };
     regions[pick(hash, regions.len())].to_owned()
 }
