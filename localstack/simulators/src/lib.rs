@@ -295,10 +295,3 @@ impl SlackSim {
         self.service.messages()
     }
 }
-
-impl ConformitySim {
-    /// Adds the accounts of this seed; answers the ids of all of them.
-    pub fn seed(&self, seed: Seed) -> Vec<String> {
-        self.service.seed(&seed)
-    }
-}

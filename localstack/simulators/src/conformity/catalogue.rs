@@ -78,9 +78,11 @@ impl Rule {
         self.must_be_configured.unwrap_or(false)
     }
 
-    /// The extra settings; nothing is known for the rules that came last.
+    /// The extra settings. Nothing is known of the rules that came last, nor of one whose regions can be ignored
+    /// although the catalogue does not say so.
     pub(super) fn settings(&self) -> Option<&[Value]> {
-        self.level.is_some().then(|| self.settings.as_deref().unwrap_or_default())
+        let known = self.level.is_some() && self.id != "Config-001";
+        known.then(|| self.settings.as_deref().unwrap_or_default())
     }
 
     /// The setting of an account that never configured the rule.

@@ -6,6 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::accounts::Account;
 use super::call::Cx;
+use super::options::Access;
+use super::pages;
+use super::reply::{Problem, Reply};
 use super::state::State;
 
 /// So many events are remembered.
@@ -116,4 +119,57 @@ pub(super) fn bot_changed(state: &mut State, cx: &Cx, account: &Account, before:
     for name in names {
         add(state, &format!("account.bot.update.{name}"), &cx.key.user, cx.now, &account.id, json!({}), None);
     }
+}
+
+/// The events of the query, newest first.
+pub(super) fn list(state: &mut State, cx: &Cx) -> Result<Reply, Problem> {
+    let accounts = cx.list("accountIds");
+    for id in accounts.iter().flatten() {
+        state.account(id).ok_or_else(|| cx.forbidden())?;
+        cx.may(id, Access::ReadOnly)?;
+    }
+    let (aws, own) = (cx.query("aws") != Some("false"), cx.query("cc") != Some("false"));
+    let any = |name: &str, value: &Value| {
+        cx.list(name).is_none_or(|list| value.as_str().is_some_and(|value| list.contains(&value)))
+    };
+    let date = |name: &str| cx.query(name).and_then(|text| text.parse::<u64>().ok());
+    let wanted = |event: &&Value| {
+        let (attributes, relationships) = (&event["attributes"], &event["relationships"]);
+        let account = relationships["account"]["data"]["id"].as_str().unwrap_or_default();
+        let name = attributes["name"].as_str().unwrap_or_default();
+        let time = attributes["time"].as_u64().unwrap_or_default();
+        accounts.as_ref().map_or_else(|| cx.key.access(account) > Access::None, |list| list.contains(&account))
+            && (if name == "account.monitoring.activity" { aws } else { own })
+            && cx.list("filter[name]").is_none_or(|list| list.iter().any(|pattern| like(pattern, name)))
+            && any("filter[regions]", &attributes["region"])
+            && any("filter[services]", &attributes["service"])
+            && any("filter[identities]", &attributes["identity"])
+            && any("filter[userIds]", &relationships["user"]["data"]["id"])
+            && any("filter[parentId]", &relationships["parent"]["data"]["id"])
+            && date("filter[since]").is_none_or(|since| time >= since)
+            && date("filter[until]").is_none_or(|until| time <= until)
+    };
+    let found: Vec<Value> = state.events.iter().rev().filter(wanted).cloned().collect();
+    Ok(pages::reply(cx, state.options.totals, &found, Value::clone))
+}
+
+/// Whether a text is like a pattern with `*` and `?`.
+fn like(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    // Which beginnings of the text the pattern covers so far.
+    let mut covers = vec![false; text.len() + 1];
+    covers[0] = true;
+    for wanted in pattern {
+        if wanted == '*' {
+            let mut seen = false;
+            for cover in &mut covers {
+                seen |= *cover;
+                *cover = seen;
+            }
+            continue;
+        }
+        let next = |index: usize| index > 0 && covers[index - 1] && (wanted == '?' || text[index - 1] == wanted);
+        covers = (0..=text.len()).map(next).collect();
+    }
+    covers[text.len()]
 }

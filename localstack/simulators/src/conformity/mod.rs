@@ -5,10 +5,13 @@ mod bot;
 mod call;
 mod catalogue;
 mod channel_check;
+mod checks;
 mod events;
+mod filter;
 mod groups;
 mod jobs;
 mod options;
+mod pages;
 mod profiles;
 mod reply;
 mod reports;
@@ -19,6 +22,7 @@ mod scan;
 mod seed;
 mod services;
 mod settings;
+mod sim;
 mod state;
 mod users;
 
@@ -53,10 +57,6 @@ impl Conformity {
             seed::plant(&mut state, seed);
         }
         Self { options, state: Arc::new(Mutex::new(state)), aws }
-    }
-
-    pub(crate) fn seed(&self, seed: &Seed) -> Vec<String> {
-        seed::plant(&mut lock(&self.state), seed)
     }
 
     fn key(&self, call: &Call) -> Option<&ApiKey> {

@@ -3,7 +3,7 @@
 use super::call::Cx;
 use super::reply::{Problem, Reply};
 use super::state::State;
-use super::{accounts, bot, groups, profiles, reports, rules, services, settings, users};
+use super::{accounts, bot, checks, events, groups, profiles, reports, rules, services, settings, users};
 
 /// Serves a call.
 pub(super) type Handler = fn(&mut State, &Cx) -> Result<Reply, Problem>;
@@ -67,6 +67,12 @@ static ROUTES: &[Route] = &[
     route("GET", "/groups/{id}", groups::get),
     route("PATCH", "/groups/{id}", groups::patch),
     route("DELETE", "/groups/{id}", groups::delete),
+    route("GET", "/checks", checks::list),
+    route("POST", "/checks", checks::post),
+    route("GET", "/checks/{id}", checks::get),
+    route("PATCH", "/checks/{id}", checks::patch),
+    route("DELETE", "/checks/{id}", checks::delete),
+    route("GET", "/events", events::list),
     route("GET", "/users/whoami", users::whoami),
     route("GET", "/users", users::list),
     route("POST", "/users", users::post),

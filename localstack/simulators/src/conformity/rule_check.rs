@@ -8,7 +8,7 @@ use super::options::ConformityOptions;
 pub(super) const RISK_LEVELS: [&str; 5] = ["LOW", "MEDIUM", "HIGH", "VERY_HIGH", "EXTREME"];
 const KEYS: [&str; 7] = ["id", "enabled", "riskLevel", "extraSettings", "exceptions", "provider", "ruleExists"];
 const EXCEPTIONS: [&str; 3] = ["resources", "tags", "filterTags"];
-const TYPES: [&str; 20] = [
+const TYPES: [&str; 19] = [
     "single-number-value",
     "single-string-value",
     "single-value-regex",
@@ -28,7 +28,6 @@ const TYPES: [&str; 20] = [
     "multiple-vpc-gateway-mappings",
     "choice-multiple-value-with-tags",
     "choice-multiple-value-with-risk-level",
-    "multiple-resource-values",
 ];
 
 /// The account whose setting it is; a profile has none.
@@ -119,19 +118,20 @@ impl Check<'_> {
         if !self.options.strict_extra_settings || list.is_empty() {
             return;
         }
-        let Some(known) = rule.settings() else { return };
-        if known.is_empty() {
+        let known = rule.settings();
+        if known.is_some_and(<[Value]>::is_empty) {
             return self.add(pointer, "", format!("Rule {} is not configurable", rule.id));
         }
         for (index, setting) in list.iter().enumerate() {
             let pointer = format!("{pointer}/{index}");
-            let default = known.iter().find(|known| known["name"] == setting["name"]);
-            let Some(default) = default else {
+            let default = known.into_iter().flatten().find(|known| known["name"] == setting["name"]);
+            if known.is_some() && default.is_none() {
                 self.add(&pointer, "name", format!("Setting of rule {} is unknown", rule.id));
                 continue;
-            };
+            }
             // The type may be missing.
-            let kind = setting["type"].as_str().or_else(|| default["type"].as_str()).unwrap_or_default();
+            let kind = setting["type"].as_str().or_else(|| default?["type"].as_str());
+            let Some(kind) = kind else { continue };
             if !TYPES.contains(&kind) {
                 self.add(&pointer, "type", format!("Type {kind} is unknown"));
             } else if !well_formed(kind, setting) {

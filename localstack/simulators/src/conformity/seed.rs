@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 /// Some years before any scan.
 pub(super) const CREATED: u64 = 1_700_000_000_000;
+const LAST_SCAN: u64 = 1_789_999_000_000;
 
 /// What exists at the start. The accounts are those of [`crate::scan::accounts`].
 #[derive(Debug, Clone)]
@@ -72,6 +73,9 @@ fn account(state: &State, from: scan::Account, index: u64, seed: &Seed) -> Accou
     account.environment = (from.provider != "gcp").then(|| from.env.clone());
     account.tags = vec![from.team, from.env];
     account.managed_group = managed;
+    account.last_checked = Some(LAST_SCAN + index * 1_000);
+    account.last_notified = account.last_checked;
+    account.last_event = account.last_checked;
     let chosen = catalogue::rules(account.cloud.provider()).filter(|rule| !rule.organisational() && !rule.deprecated());
     for (place, rule) in chosen.take(seed.rules_per_account).enumerate() {
         let setting = setting(rule, mix(seed.seed ^ mix(index << 16 | place as u64)));
