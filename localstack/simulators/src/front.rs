@@ -21,7 +21,7 @@ const BODY_LIMIT: usize = 64 * 1024 * 1024;
 /// Something a service does wrong on purpose.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Fault {
-    /// A part of `METHOD /path?query`, or of the action of an SQS or SNS call. Empty matches every call.
+    /// A part of `METHOD /path?query`, or of the action of a call. Empty matches every call.
     #[serde(default)]
     pub path: String,
     /// How many calls are hit; every one when absent.
@@ -93,7 +93,7 @@ pub struct Request {
     pub method: String,
     /// Path and query.
     pub path: String,
-    /// The SQS or SNS action, otherwise empty.
+    /// The SQS or SNS action, `METHOD /pattern/{id}` for Conformity, otherwise empty.
     pub action: String,
     /// The beginning of the body as text (empty when compressed).
     pub body: String,

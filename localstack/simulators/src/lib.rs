@@ -1,6 +1,7 @@
-//! Plays SQS, SNS, JIRA, Splunk HEC and Slack on loopback, with faults on request.
+//! Plays SQS, SNS, JIRA, Splunk HEC, Slack and Cloud Conformity on loopback, with faults on request.
 
 mod aws;
+pub mod conformity;
 mod front;
 mod jira;
 pub mod scan;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 pub use crate::aws::Published;
+pub use crate::conformity::{ConformityOptions, Seed};
 pub use crate::front::{Fault, FaultKind, Request};
 pub use crate::jira::{Issue, JiraOptions};
 pub use crate::slack::{SlackMessage, SlackOptions};
@@ -32,12 +34,16 @@ pub struct Options {
     pub splunk_port: u16,
     /// The port of Slack.
     pub slack_port: u16,
+    /// The port of Conformity.
+    pub conformity_port: u16,
     /// JIRA.
     pub jira: JiraOptions,
     /// Splunk.
     pub splunk: SplunkOptions,
     /// Slack.
     pub slack: SlackOptions,
+    /// Conformity.
+    pub conformity: ConformityOptions,
     /// How many requests each service remembers.
     pub keep_requests: usize,
 }
@@ -50,9 +56,11 @@ impl Default for Options {
             jira_port: 0,
             splunk_port: 0,
             slack_port: 0,
+            conformity_port: 0,
             jira: JiraOptions::default(),
             splunk: SplunkOptions::default(),
             slack: SlackOptions::default(),
+            conformity: ConformityOptions::default(),
             keep_requests: 10_000,
         }
     }
@@ -68,6 +76,8 @@ pub struct Simulators {
     pub splunk: SplunkSim,
     /// Slack.
     pub slack: SlackSim,
+    /// Cloud Conformity.
+    pub conformity: ConformitySim,
 }
 
 impl Simulators {
@@ -93,13 +103,19 @@ impl Simulators {
         let (front, service) =
             front::Front::start(bind, options.slack_port, keep, 65_536, |_| Arc::new(slack::Slack::new(options.slack)))
                 .await?;
-        Ok(Self { aws, jira, splunk, slack: SlackSim { front, service } })
+        let slack = SlackSim { front, service };
+        let (front, service) = front::Front::start(bind, options.conformity_port, keep, 65_536, |_| {
+            Arc::new(conformity::Conformity::new(options.conformity, Arc::clone(&aws.service)))
+        })
+        .await?;
+        Ok(Self { aws, jira, splunk, slack, conformity: ConformitySim { front, service } })
     }
 
     /// The URLs, by service.
     pub fn urls(&self) -> Value {
         json!({
             "aws": self.aws.url(), "jira": self.jira.url(), "splunk": self.splunk.url(), "slack": self.slack.url(),
+            "conformity": self.conformity.url(),
         })
     }
 }
@@ -170,6 +186,11 @@ simulator!(
     /// The simulated Slack.
     SlackSim,
     slack::Slack
+);
+simulator!(
+    /// The simulated Cloud Conformity. Its calls are counted by method and pattern of the path.
+    ConformitySim,
+    conformity::Conformity
 );
 
 impl AwsSim {

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use clap::Parser;
 use serde_json::json;
 use simulators::scan::{Scan, ScanOptions};
-use simulators::{Options, Simulators};
+use simulators::{Options, Seed, Simulators};
 
-/// Plays SQS, SNS, JIRA, Splunk HEC and Slack, with faults on request.
+/// Plays SQS, SNS, JIRA, Splunk HEC, Slack and Cloud Conformity, with faults on request.
 #[derive(Parser)]
 #[command(version)]
 struct Flags {
@@ -23,6 +23,15 @@ struct Flags {
     /// The port of Slack.
     #[arg(long, default_value_t = 0)]
     slack_port: u16,
+    /// The port of Conformity.
+    #[arg(long, default_value_t = 0)]
+    conformity_port: u16,
+    /// How many accounts Conformity has.
+    #[arg(long, default_value_t = 0)]
+    conformity_accounts: usize,
+    /// How many rules each of them has configured.
+    #[arg(long, default_value_t = 0)]
+    conformity_rules: usize,
     /// The address to listen on.
     #[arg(long, default_value = "127.0.0.1")]
     bind: IpAddr,
@@ -49,9 +58,16 @@ async fn main() -> std::io::Result<()> {
         jira_port: flags.jira_port,
         splunk_port: flags.splunk_port,
         slack_port: flags.slack_port,
+        conformity_port: flags.conformity_port,
         ..Options::default()
     })
     .await?;
+    simulators.conformity.seed(Seed {
+        seed: flags.seed,
+        accounts: flags.conformity_accounts,
+        rules_per_account: flags.conformity_rules,
+        ..Seed::default()
+    });
     let queue = simulators.aws.create_queue(&flags.queue);
     let topic = simulators.aws.create_topic(&flags.queue);
     if flags.enveloped {

@@ -3,12 +3,12 @@
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::front::{mix, uuid};
 
-const CATALOGUE: &str = include_str!("../../conformity-rules.json");
-const ORGANISATION: &str = "102642678400";
+pub(crate) const CATALOGUE: &str = include_str!("../../conformity-rules.json");
+pub(crate) const ORGANISATION: &str = "102642678400";
 const DAY: u64 = 86_400_000;
 const TEAMS: [&str; 12] = [
     "payments",
@@ -127,7 +127,7 @@ pub fn tables(seed: u64, count: usize) -> [(&'static str, String); 2] {
         rows.push_str(&format!("{},{kind},{},team-{}\n", account.id, account.env, account.team));
         owners.insert(format!("team-{}", account.team), json!({ "channel": account.slack_channel }));
     }
-    [("accounts.csv", rows), ("owners.json", serde_json::Value::Object(owners).to_string())]
+    [("accounts.csv", rows), ("owners.json", Value::Object(owners).to_string())]
 }
 
 /// What a scan consists of.
@@ -183,6 +183,49 @@ impl Scan {
         let options = &self.options;
         let hash = mix(options.seed.rotate_left(32) ^ mix(index));
         let account = &self.accounts[pick(hash, self.accounts.len())];
+        let failed_before = share(mix(hash ^ 5)) < options.failing_share;
+        let fails = match (options.follow_up, failed_before) {
+            (false, failed) => failed,
+            (true, true) => share(mix(hash ^ 6)) < 0.2,
+            (true, false) => share(mix(hash ^ 6)) < options.failing_share / 20.0,
+        };
+        // A scan takes an hour and a half, however many checks there are.
+        let within = index * 5_400_000 / options.checks.max(1);
+        let first = options.start_ms + within;
+        let now = first + if options.follow_up { DAY } else { 0 };
+        let created = first - (30 + mix(hash ^ 7) % 700) * DAY;
+        let changed_earlier = first - mix(hash ^ 8) % (30 * DAY);
+        let changed = if options.follow_up && fails != failed_before { now } else { changed_earlier };
+        Draw { account, index, hash, fails, created, changed, now }.check().to_string()
+    }
+}
+
+/// The checks of one account, the same ones at each time.
+pub(crate) fn account_checks(account: &Account, count: u64, failing_share: f64, now: u64) -> Vec<Value> {
+    let seed = account.id.bytes().fold(0, |hash, byte| mix(hash ^ u64::from(byte)));
+    (0..count)
+        .map(|index| {
+            let hash = mix(seed ^ mix(index));
+            let fails = share(mix(hash ^ 5)) < failing_share;
+            Draw { account, index, hash, fails, created: now, changed: now, now }.check()
+        })
+        .collect()
+}
+
+/// What a check is made of.
+struct Draw<'a> {
+    account: &'a Account,
+    index: u64,
+    hash: u64,
+    fails: bool,
+    created: u64,
+    changed: u64,
+    now: u64,
+}
+
+impl Draw<'_> {
+    fn check(&self) -> Value {
+        let Self { account, index, hash, fails, created, changed, now } = *self;
         let place = PROVIDERS.iter().position(|provider| *provider == account.provider).unwrap_or(0);
         let rules = &RULES[place];
         let rule = &rules[pick(mix(hash ^ 2), rules.len())];
@@ -204,19 +247,6 @@ impl Scan {
             ),
             _ => name.clone(),
         };
-        let failed_before = share(mix(hash ^ 5)) < options.failing_share;
-        let fails = match (options.follow_up, failed_before) {
-            (false, failed) => failed,
-            (true, true) => share(mix(hash ^ 6)) < 0.2,
-            (true, false) => share(mix(hash ^ 6)) < options.failing_share / 20.0,
-        };
-        // A scan takes an hour and a half, however many checks there are.
-        let within = index * 5_400_000 / options.checks.max(1);
-        let first = options.start_ms + within;
-        let now = first + if options.follow_up { DAY } else { 0 };
-        let created = first - (30 + mix(hash ^ 7) % 700) * DAY;
-        let changed_earlier = first - mix(hash ^ 8) % (30 * DAY);
-        let changed = if options.follow_up && fails != failed_before { now } else { changed_earlier };
         let title = rule.title.as_deref().unwrap_or(&rule.id);
         let message = if fails {
             format!("{service} resource {name} does not meet: {title}")
@@ -245,7 +275,7 @@ impl Scan {
             "compliances": rule.compliances,
             "message": message,
             "resource": resource,
-            "descriptorType": format!("{kind}-resource"),
+            "descriptorType": resource_type(service),
             "resourceName": format!("{service} Resource"),
             "status": if fails { "FAILURE" } else { "SUCCESS" },
             "notScored": rule.not_scored.unwrap_or(false),
@@ -275,7 +305,7 @@ impl Scan {
         if fails {
             check["failureDiscoveryDate"] = json!(changed);
         }
-        check.to_string()
+        check
     }
 }
 
@@ -306,12 +336,30 @@ fn share(hash: u64) -> f64 {
     f64::from(u32::try_from(hash >> 32).unwrap_or(0)) / f64::from(u32::MAX)
 }
 
+/// The regions of AWS, Azure and GCP.
+const REGIONS: [&[&str]; 3] = [
+    &["us-east-1", "us-west-2", "eu-west-1", "eu-central-1", "ap-southeast-2"],
+    &["eastus", "westeurope", "australiaeast"],
+    &["global", "europe-west1", "us-central1"],
+];
+
+/// Each provider with each of its regions.
+pub(crate) fn all_regions() -> Vec<(&'static str, &'static str)> {
+    let of = |(provider, regions): (&'static str, &[&'static str])| -> Vec<_> {
+        regions.iter().map(|region| (provider, *region)).collect()
+    };
+    PROVIDERS.into_iter().zip(REGIONS).flat_map(of).chain([("aws", "global")]).collect()
+}
+
+/// The resource type of the resources of a service.
+pub(crate) fn resource_type(service: &str) -> String {
+    format!("{}-resource", service.to_lowercase())
+}
+
 fn region(place: usize, service: &str, hash: u64) -> String {
     let regions: &[&str] = match (place, service) {
         (0, "IAM" | "CloudFront" | "Route53" | "Budgets" | "Organisations") | (2, "CloudIAM") => &["global"],
-        (0, _) => &["us-east-1", "us-west-2", "eu-west-1", "eu-central-1", "ap-southeast-2"],
-        (1, _) => &["eastus", "westeurope", "australiaeast"],
-        _ => &["global", "europe-west1", "us-central1"],
+        _ => REGIONS[place],
     };
     regions[pick(hash, regions.len())].to_owned()
 }
