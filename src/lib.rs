@@ -4,6 +4,7 @@
 
 pub mod cli;
 pub mod clock;
+pub mod config_sync;
 pub mod decode;
 pub mod deliver;
 pub mod engine;

@@ -51,7 +51,7 @@ pub fn check(common: &Common, probe: bool) -> Outcome {
                 report.iter().map(|(what, ok, detail)| json!({ "check": what, "ok": ok, "detail": detail })).collect();
             print::json(&json!({ "ok": ok, "checks": checks, "failed_cases": failed }));
         }
-        Format::Text => {
+        Format::Text | Format::Markdown => {
             for (what, ok, detail) in &report {
                 println!("{} {what}: {}", if *ok { "ok    " } else { "FAILED" }, print::plain(detail));
             }

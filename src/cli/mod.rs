@@ -1,6 +1,7 @@
 //! The command line.
 
 mod check;
+mod config;
 mod print;
 mod routes;
 mod run;
@@ -72,6 +73,8 @@ struct Common {
 pub enum Format {
     Text,
     Json,
+    /// For pull requests; `config plan` only.
+    Markdown,
 }
 
 #[derive(Subcommand)]
@@ -105,6 +108,8 @@ enum Command {
     /// Lanes of the targets.
     #[command(subcommand)]
     Targets(TargetsCommand),
+    /// Conformity's configuration as code: validate, plan, apply, export, history, scan.
+    Config(config::ConfigArgs),
 }
 
 #[derive(Subcommand)]
@@ -186,7 +191,11 @@ enum TargetsCommand {
 pub fn main() -> ExitCode {
     // A usage error ends with status 2, as clap does by itself.
     let cli = Cli::parse();
+    let makes_markdown = matches!(cli.command, Command::Config(_));
     let outcome = match cli.command {
+        _ if cli.common.format == Format::Markdown && !makes_markdown => {
+            Err(Failure::invalid("this command reports as text or json"))
+        }
         Command::Run { dry_run, until_idle } => run::run(&cli.common, dry_run, until_idle),
         Command::Check { probe } => check::check(&cli.common, probe),
         Command::Routes(command) => routes::routes(&cli.common, command),
@@ -198,6 +207,7 @@ pub fn main() -> ExitCode {
         }
         Command::DeadLetters(command) => store::dead_letters(&cli.common, command),
         Command::Targets(command) => store::targets(&cli.common, command),
+        Command::Config(args) => config::config(&cli.common, args),
     };
     match outcome {
         Ok(status) => ExitCode::from(status),

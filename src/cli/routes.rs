@@ -51,7 +51,7 @@ fn test(common: &Common, dir: Option<PathBuf>) -> Outcome {
     match common.format {
         Format::Json => print::json(&json!({ "passed": cases.len() - failed, "failed": failed, "cases": cases,
             "scripts_without_cases": untested })),
-        Format::Text => {
+        Format::Text | Format::Markdown => {
             for case in &cases {
                 match &case.problem {
                     None => println!("ok      {}: {}", case.file, case.name),

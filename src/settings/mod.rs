@@ -3,7 +3,7 @@
 mod expand;
 mod read;
 mod units;
-mod yaml;
+pub(crate) mod yaml;
 
 use std::{
     collections::BTreeMap,
@@ -18,6 +18,11 @@ use serde::Deserialize;
 use serde_json::Value;
 pub use units::{duration, parse_duration};
 pub use yaml::Located;
+
+/// Texts of scalars with every `${…}` replaced.
+pub(crate) fn yaml_expand(text: &str) -> Result<String, String> {
+    expand::expand(text)
+}
 
 use crate::{deliver::LaneSettings, route::RouteLimits};
 

@@ -1,0 +1,526 @@
+//! Desired against actual: pure. What comes out is a plan; nothing here can read or write.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{
+    actual::{ActualAccount, Organisation, strings},
+    api::segment,
+    catalogue::Catalogue,
+    items::{self, Secrets, fields},
+    load::Directory,
+    plan::{Action, Change, FieldChange, Kind, Section, Write},
+    remembered::{Remembered, place},
+    resolve::{Managed, Wanted, glob_fits, names},
+    rules,
+    schema::{Mode, Rule},
+};
+
+/// What a comparison needs to know besides both sides.
+pub struct Context<'a> {
+    pub directory: &'a Directory,
+    pub catalogue: &'a Catalogue,
+    pub remembered: &'a Remembered,
+    pub salt: &'a str,
+    /// Milliseconds since the epoch, for expiry dates.
+    pub now_ms: i64,
+}
+
+impl Context<'_> {
+    fn prunes(&self, kind: &str) -> bool {
+        self.directory.settings.prune.iter().any(|pruned| pruned == kind)
+    }
+
+    fn protects_account(&self, account: &ActualAccount) -> bool {
+        self.directory.settings.protected.accounts.iter().any(|glob| names(glob, account))
+    }
+
+    fn protects_rule(&self, id: &str) -> bool {
+        self.directory.settings.protected.rules.iter().any(|glob| glob_fits(glob, id))
+    }
+}
+
+/// A change whose call is still to be filled in.
+fn change(kind: Kind, name: &str, action: Action, fields: Vec<FieldChange>, write: Write) -> Change {
+    Change { kind, name: name.to_owned(), action, fields, refused: None, write }
+}
+
+fn patch(path: String, body: Value) -> Write {
+    Write { method: "PATCH", path, body, ..Write::default() }
+}
+
+const NO_SECRETS: Secrets<'static> = Secrets { is: &|_| false, salt: "" };
+
+/// Everything of one account.
+pub fn account(context: &Context<'_>, managed: &Managed, organisation: &Organisation) -> Section {
+    let Managed { account, wanted } = managed;
+    let mut section = Section {
+        account_id: account.id.clone(),
+        account: account.name.clone(),
+        unknown: account.unread.clone(),
+        ..Section::default()
+    };
+    if !account.unread.is_empty() {
+        // Half of what is there is not known: a difference would be a guess.
+        return section;
+    }
+    account_details(&mut section, account, wanted);
+    bot(context, &mut section, account, wanted);
+    account_rules(context, &mut section, account, wanted);
+    let level = json!({ "account": { "data": { "type": "accounts", "id": account.id } },
+        "organisation": { "data": { "type": "organisations", "id": organisation.id } } });
+    let list = format!("/settings/communication?accountId={}", segment(&account.id));
+    notifications(context, &mut section, &wanted.notifications, &account.notifications, &level, &list);
+    let owner = json!({ "accountId": account.id });
+    let list = format!("/report-configs?accountId={}", segment(&account.id));
+    reports(context, &mut section, &wanted.reports, &account.reports, &owner, &list);
+    section.changes.sort_by_key(|change| change.kind);
+    if context.protects_account(account) {
+        for change in &mut section.changes {
+            change.refused = Some("the account is protected in settings.yaml".to_owned());
+        }
+    }
+    section.seal();
+    section
+}
+
+fn account_details(section: &mut Section, account: &ActualAccount, wanted: &Wanted) {
+    let live = json!({ "name": account.name, "environment": account.environment, "tags": account.tags,
+        "code": account.attributes["code"] });
+    let mut next = live.clone();
+    for (key, value) in [("name", &wanted.name), ("environment", &wanted.environment), ("code", &wanted.code)] {
+        if let Some(value) = value {
+            next[key] = json!(value);
+            section.managed += 1;
+        }
+    }
+    if let Some(tags) = &wanted.tags {
+        next["tags"] = json!(tags);
+        section.managed += 1;
+    }
+    let changes = fields("", &live, &next, &NO_SECRETS);
+    if !changes.is_empty() {
+        // The name is sent always; tags as a whole.
+        let mut attributes = json!({ "name": next["name"] });
+        for change in &changes {
+            attributes[&change.field] = next[&change.field].clone();
+        }
+        let path = format!("/accounts/{}", segment(&account.id));
+        let body = json!({ "data": { "type": "accounts", "attributes": attributes } });
+        section.changes.push(change(Kind::Account, &account.name, Action::Update, changes, patch(path, body)));
+    }
+    if let Some(subscription) = &wanted.subscription {
+        section.managed += 1;
+        let live = account.attributes["subscription-type"].as_str().unwrap_or_default();
+        if !live.eq_ignore_ascii_case(subscription) {
+            let field =
+                FieldChange { field: "subscription".to_owned(), before: json!(live), after: json!(subscription) };
+            let path = format!("/accounts/{}/subscription", segment(&account.id));
+            let body = json!({ "data": { "attributes": { "subscriptionType": subscription } } });
+            section.changes.push(change(
+                Kind::Subscription,
+                &account.name,
+                Action::Update,
+                vec![field],
+                patch(path, body),
+            ));
+        }
+    }
+}
+
+fn bot(_context: &Context<'_>, section: &mut Section, account: &ActualAccount, wanted: &Wanted) {
+    let Some(bot) = &wanted.bot else { return };
+    let live = json!({
+        "disabled": account.bot["disabled"] == true,
+        "delay": account.bot["delay"].as_u64().unwrap_or(1),
+        "disabledUntil": account.bot["disabledUntil"],
+        "disabledRegions": account.bot["disabledRegions"].as_object().into_iter().flatten()
+            .filter(|(_, off)| **off == true).map(|(region, _)| region.clone()).collect::<Vec<_>>(),
+    });
+    let mut next = live.clone();
+    if let Some(enabled) = bot.enabled {
+        next["disabled"] = json!(!enabled);
+    }
+    if let Some(delay) = bot.delay {
+        next["delay"] = json!(delay);
+    }
+    if let Some(until) = &bot.disabled_until {
+        next["disabledUntil"] = json!(super::dates::start_ms(until).ok());
+    }
+    if let Some(regions) = &bot.disabled_regions {
+        next["disabledRegions"] = json!(regions);
+    }
+    section.managed += 1;
+    let changes = fields("", &live, &next, &NO_SECRETS);
+    if changes.is_empty() {
+        return;
+    }
+    let mut sent = serde_json::Map::new();
+    for change in &changes {
+        let value = match change.field.as_str() {
+            // Sent whole, region by region.
+            "disabledRegions" => {
+                strings(&next["disabledRegions"]).into_iter().map(|region| (region, json!(true))).collect()
+            }
+            field => next[field].clone(),
+        };
+        sent.insert(change.field.clone(), value);
+    }
+    let path = format!("/accounts/{}/settings/bot", segment(&account.id));
+    let body = json!({ "data": { "type": "accounts", "attributes": { "settings": { "bot": sent } } } });
+    section.changes.push(change(Kind::Bot, "bot", Action::Update, changes, patch(path, body)));
+}
+
+/// What is wanted of each rule: the profiles in order, then the account's own.
+fn wanted_rules(
+    context: &Context<'_>,
+    section: &mut Section,
+    account: &ActualAccount,
+    wanted: &Wanted,
+) -> BTreeMap<String, Value> {
+    let mut next: BTreeMap<String, Value> = BTreeMap::new();
+    let live = |id: &str| {
+        account.rules.get(id).cloned().unwrap_or_else(|| rules::default_setting(id, context.catalogue.get(id)))
+    };
+    let expired = |rule: &Rule| rule.expires.as_deref().is_some_and(|date| super::dates::is_over(date, context.now_ms));
+    for used in &wanted.profiles {
+        let Some(profile) = context.directory.profiles.iter().find(|profile| profile.value.name == used.profile) else {
+            section.errors.push(format!("profile `{}` is not in profiles/", used.profile));
+            continue;
+        };
+        if used.mode == Mode::Replace {
+            for (id, setting) in account.rules.iter().filter(|(_, setting)| setting["configured"] != false) {
+                let mut default = rules::default_setting(id, context.catalogue.get(id));
+                if !used.exceptions {
+                    // An account's exceptions are never wiped unless that is asked for.
+                    default["exceptions"] = setting["exceptions"].clone();
+                }
+                next.entry(id.clone()).or_insert(default);
+            }
+        }
+        for (id, rule) in &profile.value.rules {
+            let configured = account.rules.get(id).is_some_and(|setting| setting["configured"] != false);
+            if used.mode == Mode::FillGaps && configured && !next.contains_key(id) {
+                continue;
+            }
+            let under = next.get(id).cloned().unwrap_or_else(|| live(id));
+            let mut rule = rule.clone();
+            if !used.exceptions && configured {
+                rule.exceptions = None;
+            }
+            let over = rules::overlay(&under, &rule, context.catalogue.get(id), expired(&rule));
+            next.insert(id.clone(), over);
+        }
+    }
+    for (id, rule) in &wanted.rules {
+        let under = next.get(id).cloned().unwrap_or_else(|| live(id));
+        next.insert(id.clone(), rules::overlay(&under, rule, context.catalogue.get(id), expired(rule)));
+    }
+    next
+}
+
+fn account_rules(context: &Context<'_>, section: &mut Section, account: &ActualAccount, wanted: &Wanted) {
+    let next = wanted_rules(context, section, account, wanted);
+    section.managed += next.len();
+    for (id, setting) in next {
+        let catalogue = context.catalogue.get(&id);
+        let live = account.rules.get(&id).cloned().unwrap_or_else(|| rules::default_setting(&id, catalogue));
+        let changes = fields("", &rules::compared(&live), &rules::compared(&setting), &NO_SECRETS);
+        if changes.is_empty() {
+            continue;
+        }
+        let note = wanted.rules.get(&id).and_then(|rule| rule.note.clone());
+        let note = note.unwrap_or_else(|| "config-sync".to_owned());
+        let path = format!("/accounts/{}/settings/rules/{}", segment(&account.id), segment(&id));
+        let body =
+            json!({ "data": { "attributes": { "note": note, "ruleSetting": rules::body(&setting, catalogue) } } });
+        let mut one = change(Kind::Rule, &id, Action::Update, changes, patch(path, body));
+        if context.protects_rule(&id) {
+            one.refused = Some("the rule is protected in settings.yaml".to_owned());
+        }
+        section.changes.push(one);
+    }
+}
+
+fn notifications(
+    context: &Context<'_>,
+    section: &mut Section,
+    wanted: &[super::schema::Notification],
+    live: &[Value],
+    level: &Value,
+    list: &str,
+) {
+    let known: Vec<(String, String, Value)> = live
+        .iter()
+        .map(|resource| {
+            let (identity, body) = items::live_notification(resource);
+            (identity, resource["id"].as_str().unwrap_or_default().to_owned(), body)
+        })
+        .collect();
+    let mut used = vec![false; known.len()];
+    for one in wanted {
+        section.managed += 1;
+        let (identity, _) = items::wanted_notification(one, None);
+        let found = known.iter().position(|(live, ..)| *live == identity);
+        let secrets = Secrets { is: &|key| items::is_secret(&one.channel, key), salt: context.salt };
+        match found {
+            Some(at) => {
+                used[at] = true;
+                let (_, id, live) = &known[at];
+                let (_, next) = items::wanted_notification(one, Some(live));
+                let mut compared = live.clone();
+                let withheld = recognise(context, section, &identity, one, &next, &mut compared);
+                let changes = fields("", &compared, &next, &secrets);
+                if !changes.is_empty() {
+                    if let Some(key) = withheld {
+                        section.errors.push(format!(
+                            "notification `{identity}` differs, and its secret `{key}` can't be read back: a change would drop it, so write it"
+                        ));
+                        continue;
+                    }
+                    let path = format!("/settings/communication/{}", segment(id));
+                    let body = json!({ "data": { "type": "settings", "attributes": next, "relationships": level } });
+                    section.changes.push(change(
+                        Kind::Notification,
+                        &identity,
+                        Action::Update,
+                        changes,
+                        patch(path, body),
+                    ));
+                }
+            }
+            None => {
+                let (_, next) = items::wanted_notification(one, None);
+                let kept: Vec<&String> =
+                    one.configuration.iter().filter(|(_, value)| items::keeps(value)).map(|(key, _)| key).collect();
+                if !kept.is_empty() {
+                    section.errors.push(format!(
+                        "notification `{identity}` does not exist, so its secret {kept:?} can't be kept: write it"
+                    ));
+                    continue;
+                }
+                let changes = fields("", &json!({}), &next, &secrets);
+                let write = Write {
+                    method: "POST",
+                    path: "/settings/communication".to_owned(),
+                    lookup: Some((list.to_owned(), json!({ "notification": identity }))),
+                    body: notification_body(&next, level),
+                    secrets: written_secrets(section, &identity, one, &next),
+                };
+                section.changes.push(change(Kind::Notification, &identity, Action::Create, changes, write));
+            }
+        }
+    }
+    prune(context, section, "notifications", Kind::Notification, &known, &used, |id| {
+        format!("/settings/{}", segment(id))
+    });
+}
+
+fn notification_body(attributes: &Value, level: &Value) -> Value {
+    json!({ "data": { "type": "settings", "attributes": attributes, "relationships": level } })
+}
+
+/// Secrets that are not given back and are the ones written last count as the same. Answers one that is to be kept.
+fn recognise(
+    context: &Context<'_>,
+    section: &Section,
+    identity: &str,
+    wanted: &super::schema::Notification,
+    next: &Value,
+    live: &mut Value,
+) -> Option<String> {
+    let mut kept = None;
+    for (key, value) in &wanted.configuration {
+        let key = items::camel(key);
+        if !items::is_secret(&wanted.channel, &key) || !items::is_withheld(&live["configuration"][&key]) {
+            continue;
+        }
+        let secret = super::same::canonical(&next["configuration"][&key]).to_string();
+        if items::keeps(value) {
+            kept = Some(key);
+        } else if context.remembered.is(&place(&section.account_id, identity, &key), &secret) {
+            live["configuration"][&key] = next["configuration"][&key].clone();
+        }
+    }
+    kept
+}
+
+fn written_secrets(
+    section: &Section,
+    identity: &str,
+    wanted: &super::schema::Notification,
+    next: &Value,
+) -> Vec<(String, String)> {
+    let keys = wanted.configuration.iter().filter(|(_, value)| !items::keeps(value)).map(|(key, _)| items::camel(key));
+    keys.filter(|key| items::is_secret(&wanted.channel, key))
+        .map(|key| {
+            let secret = super::same::canonical(&next["configuration"][&key]).to_string();
+            (place(&section.account_id, identity, &key), secret)
+        })
+        .collect()
+}
+
+/// Deletes what nothing here names, where settings.yaml asks for it; a kind that nothing here names at all is left alone.
+fn prune(
+    context: &Context<'_>,
+    section: &mut Section,
+    kind_name: &str,
+    kind: Kind,
+    known: &[(String, String, Value)],
+    used: &[bool],
+    path: impl Fn(&str) -> String,
+) {
+    if !context.prunes(kind_name) || !used.contains(&true) && section.managed == 0 {
+        return;
+    }
+    for ((identity, id, body), _) in known.iter().zip(used).filter(|(_, used)| !**used) {
+        let channel = body["channel"].as_str().unwrap_or_default().to_owned();
+        let secrets = Secrets { is: &|key| items::is_secret(&channel, key), salt: context.salt };
+        let changes = fields("", body, &json!({}), &secrets);
+        let write = Write { method: "DELETE", path: path(id), ..Write::default() };
+        section.changes.push(change(kind, identity, Action::Delete, changes, write));
+    }
+}
+
+fn reports(
+    context: &Context<'_>,
+    section: &mut Section,
+    wanted: &[super::schema::Report],
+    live: &[Value],
+    owner: &Value,
+    list: &str,
+) {
+    let known: Vec<(String, String, Value)> = live
+        .iter()
+        .map(|resource| {
+            let configuration = resource["attributes"]["configuration"].clone();
+            let title = configuration["title"].as_str().unwrap_or_default().to_owned();
+            (title, resource["id"].as_str().unwrap_or_default().to_owned(), configuration)
+        })
+        .collect();
+    let mut used = vec![false; known.len()];
+    for one in wanted {
+        section.managed += 1;
+        let found = known.iter().position(|(title, ..)| *title == one.title);
+        let live = found.map(|at| &known[at].2);
+        let next = items::wanted_report(one, live);
+        let mut attributes = owner.clone();
+        attributes["configuration"] = next.clone();
+        let body = json!({ "data": { "type": "report-config", "attributes": attributes } });
+        match found {
+            Some(at) => {
+                used[at] = true;
+                let (_, id, live) = &known[at];
+                let changes = fields("", &items::report_compared(live), &items::report_compared(&next), &NO_SECRETS);
+                if !changes.is_empty() {
+                    let path = format!("/report-configs/{}", segment(id));
+                    section.changes.push(change(Kind::Report, &one.title, Action::Update, changes, patch(path, body)));
+                }
+            }
+            None => {
+                let changes = fields("", &json!({}), &next, &NO_SECRETS);
+                let write = Write {
+                    method: "POST",
+                    path: "/report-configs".to_owned(),
+                    lookup: Some((list.to_owned(), json!({ "report": one.title }))),
+                    body,
+                    ..Write::default()
+                };
+                section.changes.push(change(Kind::Report, &one.title, Action::Create, changes, write));
+            }
+        }
+    }
+    prune(context, section, "reports", Kind::Report, &known, &used, |id| format!("/report-configs/{}", segment(id)));
+}
+
+/// An account that Conformity does not know: made where the directory says how, an error elsewhere.
+pub fn missing(wanted: &Wanted) -> Section {
+    let name = wanted.name.clone().unwrap_or_else(|| wanted.key.clone());
+    let mut section = Section { account: name.clone(), ..Section::default() };
+    let Some(create) = &wanted.create else {
+        section.errors.push(format!(
+            "account {} is not in Conformity (or the key can't see it); add `create:` to have it made, or remove it here",
+            wanted.key
+        ));
+        return section;
+    };
+    let mut attributes = json!({ "name": name, "environment": wanted.environment });
+    let path = if let Some(directory) = &create.active_directory_id {
+        attributes["access"] = json!({ "subscriptionId": wanted.key, "activeDirectoryId": directory });
+        "/accounts/azure"
+    } else if let Some(account) = &create.service_account_unique_id {
+        attributes["access"] =
+            json!({ "projectId": wanted.key, "projectName": create.project_name, "serviceAccountUniqueId": account });
+        "/accounts/gcp"
+    } else {
+        attributes["access"] = json!({ "keys": { "roleArn": create.role_arn, "externalId": create.external_id } });
+        "/accounts"
+    };
+    if let Some(subscription) = &wanted.subscription {
+        attributes["subscriptionType"] = json!(subscription);
+    }
+    let shown = json!({ "name": name, "environment": wanted.environment, "cloud account": wanted.key });
+    let changes = fields("", &json!({}), &shown, &NO_SECRETS);
+    let write = Write {
+        method: "POST",
+        path: path.to_owned(),
+        body: json!({ "data": { "type": "account", "attributes": attributes } }),
+        lookup: Some(("/accounts".to_owned(), json!({ "account": wanted.key }))),
+        ..Write::default()
+    };
+    section.changes.push(change(Kind::Account, &name, Action::Create, changes, write));
+    section.managed = 1;
+    section.seal();
+    section
+}
+
+/// Profiles, groups and what the organisation itself has.
+pub fn organisation(context: &Context<'_>, live: &Organisation) -> Section {
+    let mut section = Section { unknown: live.unread.clone(), ..Section::default() };
+    if !live.unread.is_empty() {
+        return section;
+    }
+    super::diff_organisation::profiles(context, &mut section, live);
+    super::diff_organisation::groups(context, &mut section, live);
+    let directory = context.directory;
+    let wanted: Vec<_> =
+        directory.notifications.iter().filter(|it| it.value.accounts.is_none()).map(|it| it.value.clone()).collect();
+    let level =
+        json!({ "account": { "data": null }, "organisation": { "data": { "type": "organisations", "id": live.id } } });
+    notifications(context, &mut section, &wanted, &live.notifications, &level, "/settings/communication");
+    let of_group = |report: &Value| report["attributes"]["is-group-level"] == true;
+    let (group_reports, own): (Vec<Value>, Vec<Value>) = live.reports.iter().cloned().partition(of_group);
+    let organisations: Vec<_> = directory
+        .reports
+        .iter()
+        .filter(|it| it.value.accounts.is_none() && it.value.group.is_none())
+        .map(|it| it.value.clone())
+        .collect();
+    reports(context, &mut section, &organisations, &own, &json!({}), "/report-configs");
+    for group in &live.groups {
+        let (id, name) =
+            (group["id"].as_str().unwrap_or_default(), group["attributes"]["name"].as_str().unwrap_or_default());
+        let wanted: Vec<_> = directory
+            .reports
+            .iter()
+            .filter(|it| it.value.group.as_deref() == Some(name))
+            .map(|it| it.value.clone())
+            .collect();
+        if wanted.is_empty() {
+            continue;
+        }
+        let live: Vec<Value> = group_reports
+            .iter()
+            .filter(|report| {
+                report["relationships"]["group"]["data"]["id"] == id || report["attributes"]["groupId"] == id
+            })
+            .cloned()
+            .collect();
+        let list = format!("/report-configs?groupId={}", segment(id));
+        reports(context, &mut section, &wanted, &live, &json!({ "groupId": id }), &list);
+    }
+    section.changes.sort_by_key(|change| change.kind);
+    section.seal();
+    section
+}
