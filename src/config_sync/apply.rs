@@ -132,7 +132,7 @@ impl Apply<'_> {
         outcome: &mut Outcome,
     ) {
         // An account that was just made is read with the next plan.
-        if section.account_id.is_empty() && section.account != "" {
+        if section.account_id.is_empty() && !section.account.is_empty() {
             return;
         }
         let again = super::compare_again(

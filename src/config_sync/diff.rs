@@ -183,6 +183,10 @@ fn wanted_rules(
     let live = |id: &str| {
         account.rules.get(id).cloned().unwrap_or_else(|| rules::default_setting(id, context.catalogue.get(id)))
     };
+    // A pattern for all accounts may name rules of other clouds.
+    let foreign = |id: &str| {
+        context.catalogue.get(id).is_some_and(|rule| !rule.provider.is_empty() && rule.provider != account.provider)
+    };
     let expired = |rule: &Rule| rule.expires.as_deref().is_some_and(|date| super::dates::is_over(date, context.now_ms));
     for used in &wanted.profiles {
         let Some(profile) = context.directory.profiles.iter().find(|profile| profile.value.name == used.profile) else {
@@ -199,7 +203,7 @@ fn wanted_rules(
                 next.entry(id.clone()).or_insert(default);
             }
         }
-        for (id, rule) in &profile.value.rules {
+        for (id, rule) in profile.value.rules.iter().filter(|(id, _)| !foreign(id)) {
             let configured = account.rules.get(id).is_some_and(|setting| setting["configured"] != false);
             if used.mode == Mode::FillGaps && configured && !next.contains_key(id) {
                 continue;
@@ -213,7 +217,7 @@ fn wanted_rules(
             next.insert(id.clone(), over);
         }
     }
-    for (id, rule) in &wanted.rules {
+    for (id, rule) in wanted.rules.iter().filter(|(id, _)| !foreign(id)) {
         let under = next.get(id).cloned().unwrap_or_else(|| live(id));
         next.insert(id.clone(), rules::overlay(&under, rule, context.catalogue.get(id), expired(rule)));
     }

@@ -175,8 +175,7 @@ pub fn markdown(plan: &Plan) -> String {
         let _ = writeln!(out, "```text\n{}```\n", fenced(&troubles));
     }
     let groups = groups(plan);
-    let mut shown = 0;
-    for group in &groups {
+    for (shown, group) in groups.iter().enumerate() {
         let lines: String = group
             .text
             .lines()
@@ -202,7 +201,6 @@ pub fn markdown(plan: &Plan) -> String {
             break;
         }
         out += &block;
-        shown += 1;
     }
     out.push_str(&footer(plan));
     out
