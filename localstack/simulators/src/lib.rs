@@ -104,7 +104,7 @@ impl Simulators {
             front::Front::start(bind, options.slack_port, keep, 65_536, |_| Arc::new(slack::Slack::new(options.slack)))
                 .await?;
         let slack = SlackSim { front, service };
-        let (front, service) = front::Front::start(bind, options.conformity_port, keep, 65_536, |_| {
+        let (front, service) = front::Front::start(bind, options.conformity_port, keep, 262_144, |_| {
             Arc::new(conformity::Conformity::new(options.conformity, Arc::clone(&aws.service)))
         })
         .await?;

@@ -1,9 +1,11 @@
 //! Runs the simulated services until interrupted.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use clap::Parser;
 use serde_json::json;
+use simulators::conformity::{ApiKey, ConformityOptions};
 use simulators::scan::{Scan, ScanOptions};
 use simulators::{Options, Seed, Simulators};
 
@@ -32,6 +34,15 @@ struct Flags {
     /// How many rules each of them has configured.
     #[arg(long, default_value_t = 0)]
     conformity_rules: usize,
+    /// The API key that Conformity accepts.
+    #[arg(long, default_value = "conformity-key")]
+    conformity_key: String,
+    /// How many milliseconds each call of Conformity takes.
+    #[arg(long, default_value_t = 0)]
+    conformity_latency: u64,
+    /// Publish the scans of Conformity to the topic, so that its queue gets them in SNS envelopes.
+    #[arg(long)]
+    conformity_scans: bool,
     /// The address to listen on.
     #[arg(long, default_value = "127.0.0.1")]
     bind: IpAddr,
@@ -59,6 +70,11 @@ async fn main() -> std::io::Result<()> {
         splunk_port: flags.splunk_port,
         slack_port: flags.slack_port,
         conformity_port: flags.conformity_port,
+        conformity: ConformityOptions {
+            keys: vec![ApiKey::admin(flags.conformity_key)],
+            latency: Duration::from_millis(flags.conformity_latency),
+            ..ConformityOptions::default()
+        },
         ..Options::default()
     })
     .await?;
@@ -70,7 +86,10 @@ async fn main() -> std::io::Result<()> {
     });
     let queue = simulators.aws.create_queue(&flags.queue);
     let topic = simulators.aws.create_topic(&flags.queue);
-    if flags.enveloped {
+    if flags.conformity_scans {
+        simulators.conformity.set_topic(Some(topic.clone()));
+    }
+    if flags.enveloped || flags.conformity_scans {
         simulators.aws.subscribe(&topic, &queue, false);
     }
     for check in Scan::new(ScanOptions { seed: flags.seed, checks: flags.feed, ..ScanOptions::default() }) {

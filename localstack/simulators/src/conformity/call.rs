@@ -56,6 +56,11 @@ impl Cx {
         self.role(&[Role::Admin])
     }
 
+    /// Custom rules answer 403 to whoever may not.
+    pub(super) fn admin_or_forbidden(&self) -> Result<(), Problem> {
+        self.admin().map_err(|_| self.forbidden())
+    }
+
     pub(super) fn role(&self, roles: &[Role]) -> Result<(), Problem> {
         if roles.contains(&self.key.role) { Ok(()) } else { Err(self.unprivileged()) }
     }

@@ -6,9 +6,11 @@ mod call;
 mod catalogue;
 mod channel_check;
 mod checks;
+mod custom_rules;
 mod events;
 mod filter;
 mod groups;
+mod history;
 mod jobs;
 mod options;
 mod pages;
@@ -65,6 +67,17 @@ impl Conformity {
         self.options.keys.iter().filter(here).find(|key| key.key == given)
     }
 
+    /// Whether this second has room for another call.
+    fn admitted(&self) -> bool {
+        let Some(most) = self.options.calls_per_second else { return true };
+        let (now, mut state) = (now_ms() / 1_000, lock(&self.state));
+        if state.second.0 != now {
+            state.second = (now, 0);
+        }
+        state.second.1 += 1;
+        state.second.1 <= most
+    }
+
     fn serve(&self, call: &Call) -> Result<Reply, Problem> {
         let (base, parts) = located(&call.path).ok_or(Problem::NO_PATH)?;
         let found = routes::find(&call.method, &parts);
@@ -81,6 +94,9 @@ impl Conformity {
         let path = format!("/{}", parts.join("/"));
         if self.options.require_content_type && !call.header("content-type").starts_with("application/vnd.api+json") {
             return Err(Problem::refused(415, path, "Unsupported Media Type"));
+        }
+        if !self.admitted() {
+            return Err(Problem::BUSY);
         }
         let body = match &call.body {
             empty if empty.is_empty() => Value::Null,

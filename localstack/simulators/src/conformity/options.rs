@@ -19,6 +19,8 @@ pub struct ConformityOptions {
     pub seed: Option<Seed>,
     /// How long each call takes.
     pub latency: Duration,
+    /// How many calls a second are served; others are answered with 429. No limit is documented.
+    pub calls_per_second: Option<u32>,
     /// How long a profile takes until it is applied.
     pub apply_delay: Duration,
     /// How long a scan takes.
@@ -111,6 +113,7 @@ impl Default for ConformityOptions {
             external_id: "4c1d2b90-5a1e-11ee-8c99-0242ac120002".to_owned(),
             seed: None,
             latency: Duration::ZERO,
+            calls_per_second: None,
             apply_delay: Duration::from_millis(100),
             scan_delay: Duration::from_millis(200),
             delete_delay: Duration::from_millis(100),

@@ -42,7 +42,7 @@ impl Reply {
 #[derive(Debug)]
 pub(super) enum Problem {
     /// The gateway refuses it before the service sees it.
-    Gateway(&'static str, &'static str),
+    Gateway(u16, &'static str, &'static str),
     /// The service refuses it: status, pointer and text.
     Refused(u16, String, String),
     /// What is sent is wrong: pointers and texts.
@@ -52,9 +52,12 @@ pub(super) enum Problem {
 impl Problem {
     /// The gateway's answer to a key it does not know.
     pub(super) const DENIED: Self =
-        Self::Gateway("Message", "User is not authorized to access this resource with an explicit deny");
+        Self::Gateway(403, "Message", "User is not authorized to access this resource with an explicit deny");
     /// The gateway's answer to a path it does not know.
-    pub(super) const NO_PATH: Self = Self::Gateway("message", "Missing Authentication Token");
+    pub(super) const NO_PATH: Self = Self::Gateway(403, "message", "Missing Authentication Token");
+
+    /// The gateway's answer to too many calls.
+    pub(super) const BUSY: Self = Self::Gateway(429, "message", "Too Many Requests");
 
     pub(super) fn refused(status: u16, pointer: impl Into<String>, text: impl Into<String>) -> Self {
         Self::Refused(status, pointer.into(), text.into())
@@ -71,7 +74,10 @@ impl Problem {
     pub(super) fn answer(&self, status_as_text: bool) -> Answer {
         let shown = |status: u16| if status_as_text { json!(status.to_string()) } else { json!(status) };
         match self {
-            Self::Gateway(name, text) => Answer::json(403, &json!({ *name: text })),
+            Self::Gateway(status, name, text) => {
+                let answer = Answer::json(*status, &json!({ *name: text }));
+                if *status == 429 { answer.with("retry-after", "1") } else { answer }
+            }
             Self::Refused(status, pointer, text) => {
                 let error = json!({"status": shown(*status), "source": {"pointer": pointer}, "detail": text});
                 Reply::new(*status, json!({"errors": [error]})).answer()

@@ -3,7 +3,9 @@
 use super::call::Cx;
 use super::reply::{Problem, Reply};
 use super::state::State;
-use super::{accounts, bot, checks, events, groups, profiles, reports, rules, services, settings, users};
+use super::{
+    accounts, bot, checks, custom_rules, events, groups, history, profiles, reports, rules, services, settings, users,
+};
 
 /// Serves a call.
 pub(super) type Handler = fn(&mut State, &Cx) -> Result<Reply, Problem>;
@@ -72,6 +74,13 @@ static ROUTES: &[Route] = &[
     route("GET", "/checks/{id}", checks::get),
     route("PATCH", "/checks/{id}", checks::patch),
     route("DELETE", "/checks/{id}", checks::delete),
+    route("GET", "/custom-rules", custom_rules::list),
+    route("POST", "/custom-rules", custom_rules::post),
+    route("GET", "/custom-rules/{id}", custom_rules::get),
+    route("PUT", "/custom-rules/{id}", custom_rules::put),
+    route("DELETE", "/custom-rules/{id}", custom_rules::delete),
+    route("GET", "/reports", history::list),
+    route("GET", "/reports/{id}/{entity}/{format}", history::download),
     route("GET", "/events", events::list),
     route("GET", "/users/whoami", users::whoami),
     route("GET", "/users", users::list),

@@ -93,21 +93,23 @@ fn write(state: &mut State, cx: &Cx, sent: &[Value], pointer: &str, bulk: bool) 
         check.problems.push(("/data/attributes/note".to_owned(), "Note is required".to_owned()));
     }
     valid(check.problems)?;
-    let before = account.rules.clone();
-    if bulk && options.bulk_rules == Write::Replaces {
-        account.rules.clear();
-    }
-    let mut ids = Vec::new();
-    for (id, setting) in settings {
-        put(&mut account.rules, &id, &setting);
-        ids.push(id);
+    let whole = bulk && options.bulk_rules == Write::Replaces;
+    let ids: Vec<String> = settings.iter().map(|(id, _)| id.clone()).collect();
+    let before = if whole { std::mem::take(&mut account.rules) } else { some(&account.rules, &ids) };
+    for (id, setting) in &settings {
+        put(&mut account.rules, id, setting);
     }
     add_notes(account, &ids, note, cx);
     let rules = account.rules.values().map(|rule| shown(rule.clone(), options.empties)).collect();
     let answer = body(account, rules, &organisation);
-    let (id, after) = (account.id.clone(), account.rules.clone());
+    let (id, after) = (account.id.clone(), some(&account.rules, &ids));
     events::rules_changed(state, &cx.key.user, cx.now, &id, &before, &after);
     Ok(answer.into())
+}
+
+/// The settings of these rules.
+fn some(rules: &BTreeMap<String, Value>, ids: &[String]) -> BTreeMap<String, Value> {
+    ids.iter().filter_map(|id| Some((id.clone(), rules.get(id)?.clone()))).collect()
 }
 
 /// A copy of a setting with other members put over it, without those that cannot be written.

@@ -23,6 +23,7 @@ pub(super) fn run(state: &mut State, id: &str) -> Vec<Publication> {
     account.running = false;
     account.last_checked = Some(now);
     account.checks = checks;
+    super::history::add(state, id, now);
     let publications = publications(state, id, &news, now);
     if let Some(account) = state.account(id).filter(|_| !publications.is_empty()) {
         account.last_notified = Some(now);
@@ -138,7 +139,7 @@ fn publications(state: &State, id: &str, news: &[String], now: u64) -> Vec<Publi
     let Some(account) = state.accounts.iter().find(|account| account.id == id) else { return Vec::new() };
     let checks: Vec<&Value> = news.iter().filter_map(|id| account.checks.get(id)).collect();
     let mut publications: Vec<Publication> = Vec::new();
-    if let Some(topic) = &state.options.topic_arn {
+    if let Some(topic) = &state.topic {
         publications.extend(checks.iter().map(|check| (topic.clone(), message(check))));
     }
     if !state.options.publish_to_channels {

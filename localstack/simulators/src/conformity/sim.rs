@@ -31,6 +31,11 @@ impl ConformitySim {
         &self.service.options
     }
 
+    /// Changes the topic of the simulated SNS that scans publish to.
+    pub fn set_topic(&self, topic_arn: Option<String>) {
+        self.read(|state| state.topic = topic_arn);
+    }
+
     /// How many profiles, scans, removals and messages are not done yet.
     pub fn pending(&self) -> u64 {
         self.read(|state| state.pending)

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use super::accounts::Account;
 use super::call::Base;
+use super::custom_rules::CustomRule;
 use super::groups::Group;
+use super::history::Made;
 use super::jobs::Job;
 use super::options::ConformityOptions;
 use super::profiles::Profile;
@@ -25,6 +27,13 @@ pub(super) struct State {
     pub(super) reports: Vec<Report>,
     pub(super) groups: Vec<Group>,
     pub(super) users: Vec<User>,
+    pub(super) custom_rules: Vec<CustomRule>,
+    /// The reports that scans left.
+    pub(super) made: Vec<Made>,
+    /// The second that is under way, and how many calls it had.
+    pub(super) second: (u64, u32),
+    /// The topic that scans publish to.
+    pub(super) topic: Option<String>,
     /// Newest last.
     pub(super) events: VecDeque<Value>,
     /// What a handler wants done later.
@@ -41,6 +50,7 @@ impl State {
     pub(super) fn new(options: Arc<ConformityOptions>) -> Self {
         let mut state = Self {
             untrusted: options.untrusted_roles,
+            topic: options.topic_arn.clone(),
             options,
             accounts: Vec::new(),
             profiles: Vec::new(),
@@ -48,6 +58,9 @@ impl State {
             reports: Vec::new(),
             groups: Vec::new(),
             users: Vec::new(),
+            custom_rules: Vec::new(),
+            made: Vec::new(),
+            second: (0, 0),
             events: VecDeque::new(),
             jobs: Vec::new(),
             pending: 0,

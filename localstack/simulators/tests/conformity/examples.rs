@@ -1,4 +1,4 @@
-//! Every answer has exactly the members and types of the recorded example.
+//! Every answer has exactly the members and types of the example.
 
 use serde_json::{Value, json};
 use simulators::Seed;
@@ -145,7 +145,7 @@ async fn report_configs_and_groups_look_like_the_examples() {
 }
 
 #[tokio::test]
-async fn the_three_shapes_of_an_error_are_the_recorded_ones() {
+async fn the_three_shapes_of_an_error_are_those_of_the_examples() {
     let mut api = Api::seeded(1).await;
     let path = format!("/accounts/{}", api.accounts()[0]);
     let nameless = json!({"data": {"attributes": {"environment": "prod"}}});

@@ -5,6 +5,7 @@ mod examples;
 mod resources;
 mod rules;
 mod scans;
+mod switches;
 
 use std::time::Duration;
 
