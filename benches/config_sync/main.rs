@@ -19,7 +19,7 @@ struct Bench {
 
 impl Bench {
     /// Runs the binary; answers how long it took, its peak of resident memory in MB, and the calls it made: reads, writes.
-    fn run(&self, args: &[&str]) -> (Duration, f64, u64, u64) {
+    fn run(&self, args: &[&str]) -> (Duration, Duration, f64, u64, u64) {
         let before = (self.sims.conformity.request_count(), self.writes());
         let started = Instant::now();
         let mut child = Command::new(env!("CARGO_BIN_EXE_findings-router"))
@@ -31,9 +31,10 @@ impl Bench {
             .stdout(Stdio::null())
             .spawn()
             .expect("runs");
-        let mut peak = 0.0_f64;
+        let (mut peak, mut cpu) = (0.0_f64, Duration::ZERO);
         let status = loop {
             peak = peak.max(process::memory(child.id()).1);
+            cpu = cpu.max(process::cpu(child.id()));
             if let Some(status) = child.try_wait().expect("waited") {
                 break status;
             }
@@ -42,7 +43,7 @@ impl Bench {
         let took = started.elapsed();
         assert!(status.success(), "{args:?}");
         let (calls, writes) = (self.sims.conformity.request_count() - before.0, self.writes() - before.1);
-        (took, peak, calls - writes, writes)
+        (took, cpu, peak, calls - writes, writes)
     }
 
     fn writes(&self) -> u64 {
@@ -67,8 +68,9 @@ async fn main() {
     let settings: usize = ids.iter().map(|id| sims.conformity.rule_settings(id).len()).sum();
     let bench = Bench { sims, folder: tempfile::tempdir().expect("a folder") };
     println!("{accounts} accounts, {settings} rule settings, 50 ms for each call, 8 at once");
-    let row = |what: &str, (took, peak, reads, writes): (Duration, f64, u64, u64)| {
-        println!("  {what:<34} {:>6.2} s  {peak:>5.0} MB  {reads:>5} reads  {writes:>5} writes", took.as_secs_f64());
+    let row = |what: &str, (took, cpu, peak, reads, writes): (Duration, Duration, f64, u64, u64)| {
+        let (took, cpu) = (took.as_secs_f64(), cpu.as_secs_f64());
+        println!("  {what:<34} {took:>6.2} s  {cpu:>5.2} s CPU  {peak:>5.0} MB  {reads:>5} reads  {writes:>5} writes");
     };
     row("export", bench.run(&["export"]));
     row("validate", bench.run(&["validate"]));

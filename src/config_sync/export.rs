@@ -8,7 +8,7 @@ use super::{
     ActualAccount,
     actual::{Organisation, strings},
     api::first,
-    diff_organisation::profile_rules,
+    diff::profile_rules,
     items::{is_secret, snake},
 };
 

@@ -1,8 +1,9 @@
 //! The directory as it is written: rendered, parsed, checked against the schema, every problem at once.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde::de::DeserializeOwned;
@@ -15,6 +16,7 @@ use super::{
         SettingsFile,
     },
     template::{self, Rendered},
+    ui_export,
 };
 use crate::settings::{yaml, yaml_expand};
 
@@ -49,6 +51,29 @@ pub struct File {
     document: yaml::Document,
 }
 
+impl File {
+    fn parse(
+        dir: &Path,
+        path: &Path,
+        environment: &minijinja::Environment<'_>,
+        variables: &BTreeMap<String, Value>,
+    ) -> Result<Self, Problem> {
+        let name = path.strip_prefix(dir).unwrap_or(path).display().to_string();
+        let source = std::fs::read_to_string(path).map_err(|error| Problem::at(&name, None, error.to_string()))?;
+        let rendered = template::render(environment, Path::new(&name), &source, variables)?;
+        let blank = rendered.text.lines().all(|line| line.trim().is_empty() || line.trim().starts_with('#'));
+        let document = if blank {
+            yaml::Document::default()
+        } else {
+            yaml::read(Path::new(&name), &rendered.text, &yaml_expand).map_err(|located| {
+                let place = located.place.map(|(line, column)| (rendered.template_line(line), column));
+                Problem::at(&name, place, located.problem).with_frame(&source)
+            })?
+        };
+        Ok(Self { name, rendered, document })
+    }
+}
+
 /// Everything that is written in the directory.
 #[derive(Default)]
 pub struct Directory {
@@ -62,6 +87,13 @@ pub struct Directory {
     pub reports: Vec<At<Report>>,
     pub problems: Vec<Problem>,
     files: Vec<File>,
+    checkers: HashMap<&'static str, Arc<Checker>>,
+}
+
+/// A compiled schema.
+struct Checker {
+    schema: Value,
+    validator: Option<jsonschema::Validator>,
 }
 
 impl Directory {
@@ -99,47 +131,47 @@ impl Directory {
             }
         };
         let environment = template::environment(dir);
-        let mut read = |path: &Path, kind: Kind| {
-            let name = path.strip_prefix(dir).unwrap_or(path).display().to_string();
-            if let Err(problem) = directory.file(path, name, kind, &environment, &variables) {
-                directory.problems.push(problem);
-            }
-        };
         let settings = dir.join("settings.yaml");
+        let mut paths: Vec<(PathBuf, Kind)> = Vec::new();
         if settings.exists() {
-            read(&settings, Kind::Settings);
+            paths.push((settings, Kind::Settings));
         }
         for (folder, kind) in FOLDERS {
-            for path in yaml_files(&dir.join(folder)) {
-                read(&path, kind);
+            paths.extend(yaml_files(&dir.join(folder)).into_iter().map(|path| (path, kind)));
+        }
+        // Parsing is most of the work, and files don't know of each other.
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        let parsed: Vec<Result<File, Problem>> = std::thread::scope(|scope| {
+            let chunks = paths.chunks(paths.len().div_ceil(threads).max(1));
+            let workers: Vec<_> = chunks
+                .map(|chunk| {
+                    let (environment, variables) = (&environment, &variables);
+                    scope.spawn(move || {
+                        chunk.iter().map(|(path, _)| File::parse(dir, path, environment, variables)).collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            let join = |worker: std::thread::ScopedJoinHandle<'_, Vec<_>>| {
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            workers.into_iter().flat_map(join).collect()
+        });
+        for (file, (_, kind)) in parsed.into_iter().zip(paths) {
+            match file {
+                Ok(file) => directory.take(file, kind),
+                Err(problem) => directory.problems.push(problem),
             }
         }
         directory
     }
 
-    fn file(
-        &mut self,
-        path: &Path,
-        name: String,
-        kind: Kind,
-        environment: &minijinja::Environment<'_>,
-        variables: &BTreeMap<String, Value>,
-    ) -> Result<(), Problem> {
-        let source = std::fs::read_to_string(path).map_err(|error| Problem::at(&name, None, error.to_string()))?;
-        let rendered = template::render(environment, Path::new(&name), &source, variables)?;
-        let document = if rendered.text.lines().all(|line| line.trim().is_empty() || line.trim().starts_with('#')) {
-            yaml::Document::default()
-        } else {
-            yaml::read(Path::new(&name), &rendered.text, &yaml_expand).map_err(|located| {
-                let place = located.place.map(|(line, column)| (rendered.template_line(line), column));
-                Problem::at(&name, place, located.problem).with_frame(&source)
-            })?
-        };
+    fn take(&mut self, file: File, kind: Kind) {
         let number = self.files.len();
-        self.files.push(File { name, rendered, document });
-        let mut value = self.files[number].document.value.clone();
+        self.files.push(file);
+        // Only the places are needed from here on.
+        let mut value = std::mem::take(&mut self.files[number].document.value);
         if value.is_null() {
-            return Ok(());
+            return;
         }
         let mut base = String::new();
         if matches!(kind, Kind::Accounts) && is_single_account(&value) {
@@ -147,7 +179,7 @@ impl Directory {
             value = serde_json::json!({ "accounts": [value] });
         }
         if matches!(kind, Kind::Profile) {
-            value = from_ui_export(value);
+            value = ui_export::profile(value);
         }
         let context = Context { file: number, base };
         match kind {
@@ -184,19 +216,20 @@ impl Directory {
                 }
             }
         }
-        Ok(())
     }
 
     /// Everything that the schema has against a value, each with its place; the value where there is nothing.
     fn typed<T: DeserializeOwned + schemars::JsonSchema>(&mut self, context: &Context, value: Value) -> Option<T> {
-        let schema = schema_of::<T>();
-        let found: Vec<(String, String)> = match jsonschema::validator_for(&schema) {
-            Ok(validator) => validator
-                .iter_errors(&value)
-                .map(|error| (path_of(&error.instance_path().to_string()), error.to_string()))
-                .collect(),
-            Err(error) => vec![(String::new(), error.to_string())],
-        };
+        let checker = self.checkers.entry(std::any::type_name::<T>()).or_insert_with(|| {
+            let schema = schema_of::<T>();
+            // A schema that is made from our own types compiles; the types check once more below.
+            let validator = jsonschema::validator_for(&schema).ok();
+            Arc::new(Checker { schema, validator })
+        });
+        let checker = Arc::clone(checker);
+        let errors = checker.validator.iter().flat_map(|validator| validator.iter_errors(&value));
+        let found: Vec<(String, String)> =
+            errors.map(|error| (path_of(&error.instance_path().to_string()), error.to_string())).collect();
         if found.is_empty() {
             match serde_path_to_error::deserialize(value) {
                 Ok(typed) => return Some(typed),
@@ -208,7 +241,7 @@ impl Directory {
             return None;
         }
         for (path, text) in found {
-            let (path, text) = unexpected(&path, &text, &schema);
+            let (path, text) = unexpected(&path, &text, &checker.schema);
             self.report(&context.origin(&path), text);
         }
         None
@@ -330,46 +363,6 @@ pub fn rendered(dir: &Path, file: &Path, overrides: &[(String, Value)]) -> Resul
 fn is_single_account(value: &Value) -> bool {
     let keys = ["defaults", "patterns", "accounts"];
     value.as_object().is_some_and(|map| !map.is_empty() && !keys.iter().any(|key| map.contains_key(*key)))
-}
-
-/// A profile as the web page exports it.
-fn from_ui_export(value: Value) -> Value {
-    let Some(settings) = value["ruleSettings"].as_array() else { return value };
-    let rules: Map<String, Value> = settings
-        .iter()
-        .filter_map(|setting| {
-            let mut rule = Map::new();
-            for (from, to) in [("enabled", "enabled"), ("riskLevel", "risk")] {
-                if !setting[from].is_null() {
-                    rule.insert(to.to_owned(), setting[from].clone());
-                }
-            }
-            let exceptions: Map<String, Value> =
-                [("tags", "tags"), ("filterTags", "filter_tags"), ("resources", "resources")]
-                    .into_iter()
-                    .filter(|(from, _)| setting["exceptions"][from].as_array().is_some_and(|list| !list.is_empty()))
-                    .map(|(from, to)| (to.to_owned(), setting["exceptions"][from].clone()))
-                    .collect();
-            if !exceptions.is_empty() {
-                rule.insert("exceptions".to_owned(), Value::Object(exceptions));
-            }
-            let extra: Map<String, Value> = setting["extraSettings"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(|extra| Some((extra["name"].as_str()?.to_owned(), extra.clone())))
-                .collect();
-            if !extra.is_empty() {
-                rule.insert("settings".to_owned(), Value::Object(extra));
-            }
-            Some((setting["id"].as_str()?.to_owned(), Value::Object(rule)))
-        })
-        .collect();
-    let mut profile = serde_json::json!({ "name": value["name"], "rules": rules });
-    if value["description"].is_string() {
-        profile["description"] = value["description"].clone();
-    }
-    profile
 }
 
 fn variables(dir: &Path, overrides: &[(String, Value)]) -> Result<BTreeMap<String, Value>, Problem> {

@@ -14,7 +14,6 @@ pub mod apply;
 pub mod catalogue;
 mod dates;
 mod diff;
-mod diff_organisation;
 pub mod export;
 pub mod history;
 mod items;
@@ -29,6 +28,7 @@ pub mod scan;
 mod schema;
 pub mod show;
 mod template;
+mod ui_export;
 mod validate;
 mod validate_items;
 
@@ -37,6 +37,7 @@ use std::{collections::BTreeMap, path::Path};
 pub use actual::ActualAccount;
 pub use api::{ApiError, Conformity, Endpoint, ReadConformity, Writer, base_url};
 pub use catalogue::Catalogue;
+use futures_util::{StreamExt, stream};
 pub use load::Directory;
 pub use plan::Plan;
 pub use problem::Problem;
@@ -131,19 +132,29 @@ pub async fn plan(api: &dyn ReadConformity, checked: &Checked, options: PlanOpti
         actual::Organisation { id: organisation_id, ..actual::Organisation::default() }
     };
     if wants_organisation {
-        plan.sections.push(diff::organisation(&context, &organisation));
+        plan.sections.push(diff::whole_organisation(&context, &organisation));
     }
     if options.only.is_empty() {
         plan.sections.extend(missing.iter().map(diff::missing));
         plan.unmanaged_accounts = unmanaged.iter().map(|account| account.name.clone()).collect();
     }
-    let (accounts, wanted): (Vec<_>, Vec<_>) =
-        managed.into_iter().map(|one| ((one.account, one.wanted.sections()), one.wanted)).unzip();
-    let read = actual::read(api, accounts, options.parallelism, &|| (options.progress)(Progress::Read)).await;
-    for (account, wanted) in read.into_iter().zip(wanted) {
-        count_unmanaged(&mut plan.unmanaged, &account, &wanted);
-        plan.sections.push(diff::account(&context, &Managed { account, wanted }, &organisation));
+    // Compared as soon as it is read: 140 accounts with all their rules at once would not fit a small CI machine.
+    let compared = managed.into_iter().map(|one| async {
+        let sections = one.wanted.sections();
+        let account = actual::read_account(api, one.account, sections).await;
+        (options.progress)(Progress::Read);
+        let mut unmanaged = BTreeMap::new();
+        count_unmanaged(&mut unmanaged, &account, &one.wanted);
+        (diff::account(&context, &Managed { account, wanted: one.wanted }, &organisation), unmanaged)
+    });
+    let mut compared = stream::iter(compared).buffered(options.parallelism.max(1));
+    while let Some((section, unmanaged)) = compared.next().await {
+        plan.sections.push(section);
+        for (kind, count) in unmanaged {
+            *plan.unmanaged.entry(kind).or_default() += count;
+        }
     }
+    drop(compared);
     guard_shared_identities(&mut plan);
     plan.count(options.parallelism);
     Ok(plan)
@@ -171,7 +182,7 @@ pub async fn compare_again(
     };
     if account_id.is_empty() {
         let organisation = actual::organisation(api, organisation_id.to_owned(), 4).await;
-        return Ok(diff::organisation(&context, &organisation));
+        return Ok(diff::whole_organisation(&context, &organisation));
     }
     let answer = api.get(&format!("/accounts/{}", api::segment(account_id))).await?;
     let account = ActualAccount::listed(api::first(&answer).unwrap_or(&serde_json::Value::Null));

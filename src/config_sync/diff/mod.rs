@@ -1,5 +1,8 @@
 //! Desired against actual: pure. What comes out is a plan; nothing here can read or write.
 
+mod items;
+mod organisation;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -8,10 +11,10 @@ use super::{
     actual::{ActualAccount, Organisation, strings},
     api::segment,
     catalogue::Catalogue,
-    items::{self, Secrets, fields},
+    items::{Secrets, fields},
     load::Directory,
     plan::{Action, Change, FieldChange, Kind, Section, Write},
-    remembered::{Remembered, place},
+    remembered::Remembered,
     resolve::{Managed, Wanted, glob_fits, names},
     rules,
     schema::{Mode, Rule},
@@ -49,6 +52,9 @@ fn change(kind: Kind, name: &str, action: Action, fields: Vec<FieldChange>, writ
 fn patch(path: String, body: Value) -> Write {
     Write { method: "PATCH", path, body, ..Write::default() }
 }
+
+use items::{notifications, reports};
+pub use organisation::profile_rules;
 
 const NO_SECRETS: Secrets<'static> = Secrets { is: &|_| false, salt: "" };
 
@@ -247,197 +253,6 @@ fn account_rules(context: &Context<'_>, section: &mut Section, account: &ActualA
     }
 }
 
-fn notifications(
-    context: &Context<'_>,
-    section: &mut Section,
-    wanted: &[super::schema::Notification],
-    live: &[Value],
-    level: &Value,
-    list: &str,
-) {
-    let known: Vec<(String, String, Value)> = live
-        .iter()
-        .map(|resource| {
-            let (identity, body) = items::live_notification(resource);
-            (identity, resource["id"].as_str().unwrap_or_default().to_owned(), body)
-        })
-        .collect();
-    let mut used = vec![false; known.len()];
-    for one in wanted {
-        section.managed += 1;
-        let (identity, _) = items::wanted_notification(one, None);
-        let found = known.iter().position(|(live, ..)| *live == identity);
-        let secrets = Secrets { is: &|key| items::is_secret(&one.channel, key), salt: context.salt };
-        match found {
-            Some(at) => {
-                used[at] = true;
-                let (_, id, live) = &known[at];
-                let (_, next) = items::wanted_notification(one, Some(live));
-                let mut compared = live.clone();
-                let withheld = recognise(context, section, &identity, one, &next, &mut compared);
-                let changes = fields("", &compared, &next, &secrets);
-                if !changes.is_empty() {
-                    if let Some(key) = withheld {
-                        section.errors.push(format!(
-                            "notification `{identity}` differs, and its secret `{key}` can't be read back: a change would drop it, so write it"
-                        ));
-                        continue;
-                    }
-                    let path = format!("/settings/communication/{}", segment(id));
-                    let body = json!({ "data": { "type": "settings", "attributes": next, "relationships": level } });
-                    section.changes.push(change(
-                        Kind::Notification,
-                        &identity,
-                        Action::Update,
-                        changes,
-                        patch(path, body),
-                    ));
-                }
-            }
-            None => {
-                let (_, next) = items::wanted_notification(one, None);
-                let kept: Vec<&String> =
-                    one.configuration.iter().filter(|(_, value)| items::keeps(value)).map(|(key, _)| key).collect();
-                if !kept.is_empty() {
-                    section.errors.push(format!(
-                        "notification `{identity}` does not exist, so its secret {kept:?} can't be kept: write it"
-                    ));
-                    continue;
-                }
-                let changes = fields("", &json!({}), &next, &secrets);
-                let write = Write {
-                    method: "POST",
-                    path: "/settings/communication".to_owned(),
-                    lookup: Some((list.to_owned(), json!({ "notification": identity }))),
-                    body: notification_body(&next, level),
-                    secrets: written_secrets(section, &identity, one, &next),
-                };
-                section.changes.push(change(Kind::Notification, &identity, Action::Create, changes, write));
-            }
-        }
-    }
-    prune(context, section, "notifications", Kind::Notification, &known, &used, |id| {
-        format!("/settings/{}", segment(id))
-    });
-}
-
-fn notification_body(attributes: &Value, level: &Value) -> Value {
-    json!({ "data": { "type": "settings", "attributes": attributes, "relationships": level } })
-}
-
-/// Secrets that are not given back and are the ones written last count as the same. Answers one that is to be kept.
-fn recognise(
-    context: &Context<'_>,
-    section: &Section,
-    identity: &str,
-    wanted: &super::schema::Notification,
-    next: &Value,
-    live: &mut Value,
-) -> Option<String> {
-    let mut kept = None;
-    for (key, value) in &wanted.configuration {
-        let key = items::camel(key);
-        if !items::is_secret(&wanted.channel, &key) || !items::is_withheld(&live["configuration"][&key]) {
-            continue;
-        }
-        let secret = super::same::canonical(&next["configuration"][&key]).to_string();
-        if items::keeps(value) {
-            kept = Some(key);
-        } else if context.remembered.is(&place(&section.account_id, identity, &key), &secret) {
-            live["configuration"][&key] = next["configuration"][&key].clone();
-        }
-    }
-    kept
-}
-
-fn written_secrets(
-    section: &Section,
-    identity: &str,
-    wanted: &super::schema::Notification,
-    next: &Value,
-) -> Vec<(String, String)> {
-    let keys = wanted.configuration.iter().filter(|(_, value)| !items::keeps(value)).map(|(key, _)| items::camel(key));
-    keys.filter(|key| items::is_secret(&wanted.channel, key))
-        .map(|key| {
-            let secret = super::same::canonical(&next["configuration"][&key]).to_string();
-            (place(&section.account_id, identity, &key), secret)
-        })
-        .collect()
-}
-
-/// Deletes what nothing here names, where settings.yaml asks for it; a kind that nothing here names at all is left alone.
-fn prune(
-    context: &Context<'_>,
-    section: &mut Section,
-    kind_name: &str,
-    kind: Kind,
-    known: &[(String, String, Value)],
-    used: &[bool],
-    path: impl Fn(&str) -> String,
-) {
-    if !context.prunes(kind_name) || !used.contains(&true) && section.managed == 0 {
-        return;
-    }
-    for ((identity, id, body), _) in known.iter().zip(used).filter(|(_, used)| !**used) {
-        let channel = body["channel"].as_str().unwrap_or_default().to_owned();
-        let secrets = Secrets { is: &|key| items::is_secret(&channel, key), salt: context.salt };
-        let changes = fields("", body, &json!({}), &secrets);
-        let write = Write { method: "DELETE", path: path(id), ..Write::default() };
-        section.changes.push(change(kind, identity, Action::Delete, changes, write));
-    }
-}
-
-fn reports(
-    context: &Context<'_>,
-    section: &mut Section,
-    wanted: &[super::schema::Report],
-    live: &[Value],
-    owner: &Value,
-    list: &str,
-) {
-    let known: Vec<(String, String, Value)> = live
-        .iter()
-        .map(|resource| {
-            let configuration = resource["attributes"]["configuration"].clone();
-            let title = configuration["title"].as_str().unwrap_or_default().to_owned();
-            (title, resource["id"].as_str().unwrap_or_default().to_owned(), configuration)
-        })
-        .collect();
-    let mut used = vec![false; known.len()];
-    for one in wanted {
-        section.managed += 1;
-        let found = known.iter().position(|(title, ..)| *title == one.title);
-        let live = found.map(|at| &known[at].2);
-        let next = items::wanted_report(one, live);
-        let mut attributes = owner.clone();
-        attributes["configuration"] = next.clone();
-        let body = json!({ "data": { "type": "report-config", "attributes": attributes } });
-        match found {
-            Some(at) => {
-                used[at] = true;
-                let (_, id, live) = &known[at];
-                let changes = fields("", &items::report_compared(live), &items::report_compared(&next), &NO_SECRETS);
-                if !changes.is_empty() {
-                    let path = format!("/report-configs/{}", segment(id));
-                    section.changes.push(change(Kind::Report, &one.title, Action::Update, changes, patch(path, body)));
-                }
-            }
-            None => {
-                let changes = fields("", &json!({}), &next, &NO_SECRETS);
-                let write = Write {
-                    method: "POST",
-                    path: "/report-configs".to_owned(),
-                    lookup: Some((list.to_owned(), json!({ "report": one.title }))),
-                    body,
-                    ..Write::default()
-                };
-                section.changes.push(change(Kind::Report, &one.title, Action::Create, changes, write));
-            }
-        }
-    }
-    prune(context, section, "reports", Kind::Report, &known, &used, |id| format!("/report-configs/{}", segment(id)));
-}
-
 /// An account that Conformity does not know: made where the directory says how, an error elsewhere.
 pub fn missing(wanted: &Wanted) -> Section {
     let name = wanted.name.clone().unwrap_or_else(|| wanted.key.clone());
@@ -480,13 +295,13 @@ pub fn missing(wanted: &Wanted) -> Section {
 }
 
 /// Profiles, groups and what the organisation itself has.
-pub fn organisation(context: &Context<'_>, live: &Organisation) -> Section {
+pub fn whole_organisation(context: &Context<'_>, live: &Organisation) -> Section {
     let mut section = Section { unknown: live.unread.clone(), ..Section::default() };
     if !live.unread.is_empty() {
         return section;
     }
-    super::diff_organisation::profiles(context, &mut section, live);
-    super::diff_organisation::groups(context, &mut section, live);
+    organisation::profiles(context, &mut section, live);
+    organisation::groups(context, &mut section, live);
     let directory = context.directory;
     let wanted: Vec<_> =
         directory.notifications.iter().filter(|it| it.value.accounts.is_none()).map(|it| it.value.clone()).collect();

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{
+use super::Context;
+use crate::config_sync::{
     actual::{Organisation, strings},
     api::{first, segment},
-    diff::Context,
     items::{Secrets, fields},
     plan::{Action, Change, Kind, Section, Write},
     rules,

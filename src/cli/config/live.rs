@@ -1,0 +1,141 @@
+//! `config export`, `config scan` and `config history`.
+
+use serde_json::json;
+
+use super::{Tool, bar};
+use crate::{
+    cli::{DONE, FAILED, Failure, Format, Outcome, print},
+    config_sync::{ActualAccount, Conformity, Directory, actual, export, history::History, resolve, scan},
+};
+
+impl Tool<'_> {
+    pub(super) async fn export(&self, only: &[String], force: bool) -> Outcome {
+        let settings = Directory::read(&self.dir, &self.extra);
+        let (conformity, parallelism) = self.conformity(Some(&settings))?;
+        let organisation_id = actual::check_key(&conformity).await.map_err(Failure::failed)?;
+        let accounts = self.accounts(&conformity, only).await?;
+        let organisation = actual::organisation(&conformity, organisation_id, parallelism).await;
+        let bar = bar("reading accounts");
+        bar.set_length(u64::try_from(accounts.len()).unwrap_or(u64::MAX));
+        let wanted = accounts.into_iter().map(|account| (account, actual::Sections::ALL)).collect();
+        let accounts = actual::read(&conformity, wanted, parallelism, &|| bar.inc(1)).await;
+        bar.finish_and_clear();
+        let unread: Vec<String> = accounts
+            .iter()
+            .flat_map(|account| account.unread.iter().map(|reason| format!("{}: {reason}", account.name)))
+            .chain(organisation.unread.iter().cloned())
+            .collect();
+        if !unread.is_empty() {
+            // Half an export would look like a whole one.
+            return Err(Failure::failed(format!(
+                "nothing was written: not everything could be read:\n{}",
+                unread.join("\n")
+            )));
+        }
+        let mut files = export::files(conformity.base(), &organisation, &accounts);
+        if self.dir.join("settings.yaml").exists() {
+            files.remove("settings.yaml");
+        }
+        if !force && let Some(name) = files.keys().find(|name| self.dir.join(name).exists()) {
+            let text = format!(
+                "{} is there already; --force overwrites, or give another --dir",
+                self.dir.join(name).display()
+            );
+            return Err(Failure::failed(text));
+        }
+        for (name, text) in &files {
+            let path = self.dir.join(name);
+            let written =
+                path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(&path, text));
+            written.map_err(|error| Failure::failed(format!("write {}: {error}", path.display())))?;
+        }
+        if self.common.format == Format::Json {
+            print::json(&files.keys().collect::<Vec<_>>());
+        } else {
+            println!(
+                "{} files written to {}; `config plan` should find nothing to change",
+                files.len(),
+                self.dir.display()
+            );
+        }
+        Ok(DONE)
+    }
+
+    async fn accounts(&self, conformity: &Conformity, only: &[String]) -> Result<Vec<ActualAccount>, Failure> {
+        let mut accounts = actual::accounts(conformity).await.map_err(Failure::failed)?;
+        accounts.retain(|account| only.is_empty() || only.iter().any(|glob| resolve::names(glob, account)));
+        if accounts.is_empty() {
+            return Err(Failure::failed(format!("no account is named {}", only.join(", "))));
+        }
+        Ok(accounts)
+    }
+
+    pub(super) async fn scan(&self, only: &[String], wait: bool, poll: std::time::Duration) -> Outcome {
+        let settings = Directory::read(&self.dir, &self.extra);
+        let (conformity, _) = self.conformity(Some(&settings))?;
+        actual::check_key(&conformity).await.map_err(Failure::failed)?;
+        let accounts = self.accounts(&conformity, only).await?;
+        let bar = bar("scanning");
+        bar.set_length(u64::try_from(accounts.len()).unwrap_or(u64::MAX));
+        let scanned = scan::scan(&conformity, &accounts, wait, poll, &|| bar.inc(1)).await;
+        bar.finish_and_clear();
+        let failed = scanned.iter().any(|one| one.state == "failed");
+        if self.common.format == Format::Json {
+            print::json(&scanned);
+        } else {
+            let rows =
+                scanned.into_iter().map(|one| vec![one.account, one.account_id, one.state.to_owned(), one.detail]);
+            print::table(&["account", "id", "scan", ""], rows.collect(), "no accounts");
+        }
+        Ok(if failed { FAILED } else { DONE })
+    }
+
+    pub(super) fn history_file(&self, directory: &Directory) -> History {
+        let name = directory.settings.history.as_deref().unwrap_or("history.jsonl");
+        History::at(&self.dir.join(name), &self.dir)
+    }
+
+    pub(super) fn history(&self, account: Option<&str>, limit: usize) -> Outcome {
+        let directory = Directory::read(&self.dir, &self.extra);
+        let mut entries = self.history_file(&directory).read().map_err(Failure::failed)?;
+        entries.retain(|entry| {
+            account.is_none_or(|glob| {
+                resolve::glob_fits(glob, &entry.account) || resolve::glob_fits(glob, &entry.account_id)
+            })
+        });
+        let skip = entries.len().saturating_sub(limit);
+        let entries: Vec<_> = entries.into_iter().skip(skip).collect();
+        if self.common.format == Format::Json {
+            print::json(&entries);
+            return Ok(DONE);
+        }
+        let rows = entries.into_iter().map(|entry| {
+            let fields: Vec<String> = entry
+                .fields
+                .iter()
+                .take(3)
+                .map(|field| format!("{}: {} -> {}", field.field, field.before, field.after).chars().take(80).collect())
+                .collect();
+            let what = format!("{} {} {}", entry.action.mark(), entry.kind.as_str(), entry.name);
+            let commit = entry.commit.chars().take(8).collect();
+            vec![entry.at, entry.who, commit, entry.account, what, fields.join("; "), entry.answer]
+        });
+        print::table(
+            &["at", "who", "commit", "account", "what", "from -> to", "answer"],
+            rows.collect(),
+            "nothing was applied yet",
+        );
+        Ok(DONE)
+    }
+
+    pub(super) fn verify_history(&self) -> Outcome {
+        let directory = Directory::read(&self.dir, &self.extra);
+        let count = self.history_file(&directory).verify().map_err(Failure::failed)?;
+        if self.common.format == Format::Json {
+            print::json(&json!({ "entries": count, "whole": true }));
+        } else {
+            println!("{count} entries, the chain is whole");
+        }
+        Ok(DONE)
+    }
+}
