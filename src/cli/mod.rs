@@ -189,8 +189,17 @@ enum TargetsCommand {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    run_args(std::env::args_os())
+}
+
+/// Runs a command line, the program's name first.
+pub fn run_args<I, T>(args: I) -> ExitCode
+where
+    I: IntoIterator<Item = T>,
+    T: Into<std::ffi::OsString> + Clone,
+{
     // A usage error ends with status 2, as clap does by itself.
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(args);
     let makes_markdown = matches!(cli.command, Command::Config(_));
     let outcome = match cli.command {
         _ if cli.common.format == Format::Markdown && !makes_markdown => {

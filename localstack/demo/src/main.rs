@@ -1,5 +1,7 @@
 //! `cargo demo`: simulators on loopback, the router between them, a realistic scan in, tickets and alerts out.
 
+mod config;
+
 use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -20,9 +22,11 @@ use simulators::{
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[derive(Parser)]
+#[derive(Clone, Parser)]
 #[command(about = "Plays a scan of a whole company through the router, on this machine alone.")]
 struct Args {
+    /// `config` plays the configuration as code instead: validate, plan, apply, drift, scan, tickets.
+    scene: Option<Scene>,
     /// The same seed gives the same company and the same scan.
     #[arg(long, default_value_t = 7)]
     seed: u64,
@@ -35,13 +39,25 @@ struct Args {
     as_router: Option<PathBuf>,
 }
 
-fn main() -> anyhow::Result<()> {
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Scene {
+    Scan,
+    Config,
+}
+
+fn main() -> anyhow::Result<std::process::ExitCode> {
+    // The demo starts this binary again as the command line of the router.
+    if std::env::var_os(config::AS_COMMAND).is_some() {
+        return Ok(findings_router::cli::run_args(std::env::args_os()));
+    }
     let args = Args::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match &args.as_router {
-        Some(config) => runtime.block_on(router(config)),
-        None => runtime.block_on(demo(&args)),
+        Some(config) => runtime.block_on(router(config))?,
+        None if args.scene == Some(Scene::Config) => runtime.block_on(config::demo(&args))?,
+        None => runtime.block_on(demo(&args))?,
     }
+    Ok(std::process::ExitCode::SUCCESS)
 }
 
 /// The router, as `findings-router run --until-idle 500ms` would run.

@@ -71,8 +71,6 @@ pub(super) fn profiles(context: &Context<'_>, section: &mut Section, live: &Orga
                 let mut setting = rules::compared(setting);
                 if let Some(map) = setting.as_object_mut() {
                     map.remove("id");
-                    // An enabled rule without anything else is still a member.
-                    map.insert("member".to_owned(), json!(true));
                 }
                 all[id] = setting;
             }
