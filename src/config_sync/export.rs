@@ -123,7 +123,8 @@ fn account_out(account: &ActualAccount, key: &str) -> Value {
     out
 }
 
-fn rule_out(rule: &Value) -> Value {
+/// A live setting as it is written in a file.
+pub(super) fn rule_out(rule: &Value) -> Value {
     let mut out = json!({ "enabled": rule["enabled"] != false });
     if let Some(risk) = rule["riskLevel"].as_str() {
         out["risk"] = json!(risk);

@@ -172,7 +172,46 @@ pub fn merge(under: &mut Rule, over: &Rule) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::{super::same::same, *};
+
+    fn settings() -> impl Strategy<Value = Value> {
+        let tags = || proptest::collection::vec("[a-c]::[x-z]", 0..3);
+        let extra = prop_oneof![
+            (0..100_u32).prop_map(|n| json!({ "name": "t", "type": "single-number-value", "value": n })),
+            tags().prop_map(|v| json!({ "name": "r", "type": "regions", "values": v, "regions": true })),
+            tags().prop_map(|v| json!({ "name": "v", "type": "multiple-string-values",
+                "values": v.into_iter().map(|v| json!({ "value": v, "label": "L" })).collect::<Vec<_>>() })),
+        ];
+        let risk = prop_oneof!["LOW", "HIGH", "EXTREME"];
+        (any::<bool>(), risk, tags(), proptest::option::of(tags()), proptest::collection::vec(extra, 0..3)).prop_map(
+            |(enabled, risk, tags, resources, mut extra)| {
+                extra.sort_by_key(|one| one["name"].to_string());
+                extra.dedup_by_key(|one| one["name"].to_string());
+                json!({ "id": "S3-001", "enabled": enabled, "riskLevel": risk, "configured": true,
+                    "exceptions": { "tags": tags, "resources": resources }, "extraSettings": extra })
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_plan_after_an_export_is_empty(live in settings()) {
+            let written: Rule = serde_json::from_value(super::super::export::rule_out(&live)).expect("a rule");
+            let next = overlay(&live, &written, None, false);
+            prop_assert!(same(&compared(&next), &compared(&live)), "{live} -> {next}");
+        }
+
+        #[test]
+        fn a_plan_after_an_apply_is_empty(live in settings(), wanted in settings()) {
+            let wanted: Rule = serde_json::from_value(super::super::export::rule_out(&wanted)).expect("a rule");
+            // What the platform holds after the write is the body that was sent.
+            let after = body(&overlay(&live, &wanted, None, false), None);
+            let again = overlay(&after, &wanted, None, false);
+            prop_assert!(same(&compared(&again), &compared(&after)), "{after} -> {again}");
+        }
+    }
 
     fn rule(text: &str) -> Rule {
         serde_json::from_str(text).expect("a rule")

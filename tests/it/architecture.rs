@@ -30,7 +30,11 @@ fn imports(text: &str, module: &str) -> bool {
 
 #[test]
 fn no_stage_imports_what_it_must_not_know() {
-    let rules: [(&str, &[&str]); 5] = [
+    let rules: [(&str, &[&str]); 6] = [
+        (
+            "src/config_sync",
+            &["decode", "track", "route", "engine", "store", "deliver", "source", "pipeline", "service", "finding"],
+        ),
         ("src/decode", &["route", "store", "deliver", "source", "settings", "engine", "pipeline"]),
         ("src/route", &["store", "deliver", "source", "engine", "pipeline", "service"]),
         ("src/store", &["route", "deliver", "source", "engine", "pipeline", "service", "settings"]),
@@ -59,6 +63,28 @@ fn connectors_and_simulators_know_nothing_of_the_router() {
     for manifest in ["connectors/Cargo.toml", "localstack/simulators/Cargo.toml"] {
         let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(manifest)).expect("manifest");
         assert!(!text.contains("path ="), "{manifest} depends on a crate of ours");
+    }
+}
+
+#[test]
+fn planning_has_no_way_to_write() {
+    let places =
+        ["src/config_sync/diff/", "src/config_sync/actual.rs", "src/config_sync/mod.rs", "src/config_sync/export.rs"];
+    for (path, text) in all("src/config_sync") {
+        if places.iter().any(|place| path.contains(place)) {
+            let code =
+                text.replace("pub use api::{ApiError, Conformity, Endpoint, ReadConformity, Writer, base_url};", "");
+            assert!(!code.contains("Writer"), "{path} names a writer");
+            assert!(!code.contains("reqwest"), "{path} makes requests itself");
+        }
+    }
+}
+
+#[test]
+fn only_the_command_line_knows_config_sync() {
+    for (path, text) in all("src") {
+        let own = path.contains("src/config_sync") || path.contains("src/cli") || path.ends_with("src/lib.rs");
+        assert!(own || !text.contains("config_sync"), "{path} imports config_sync");
     }
 }
 

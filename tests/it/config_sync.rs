@@ -69,11 +69,9 @@ impl Tenant {
         let accounts = self.sims.conformity.accounts();
         let attributes = &accounts[index]["attributes"];
         let places = ["/awsaccount-id", "/cloud-data/azure/subscriptionId", "/cloud-data/gcp/projectId"];
-        places
-            .iter()
-            .find_map(|place| attributes.pointer(place).and_then(Value::as_str))
-            .expect("a cloud account")
-            .to_owned()
+        let found = places.iter().find_map(|place| attributes.pointer(place)).expect("a cloud account");
+        // A number where leading zeros are lost.
+        found.as_str().map_or_else(|| format!("{:0>12}", found.to_string()), str::to_owned)
     }
 
     fn writes(&self) -> usize {
@@ -367,4 +365,92 @@ async fn a_scan_is_started_and_waited_for() {
     })
     .await
     .expect("every scan ends");
+}
+
+#[test]
+fn the_example_is_valid_and_its_schemas_are_those_of_the_types() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/conformity");
+    let checked = findings_router::config_sync::check(&example, &[]).expect("a catalogue");
+    let problems: Vec<String> = checked.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(problems, Vec::<String>::new());
+    for (kind, schema) in findings_router::config_sync::load::schemas() {
+        let text = std::fs::read_to_string(example.join(format!("schema/{kind}.json"))).expect("a schema");
+        let written: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(
+            written, schema,
+            "write it anew: findings-router config schema {kind} > examples/conformity/schema/{kind}.json"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exceptions_end_on_their_day_and_a_hidden_secret_is_kept_or_refused() {
+    let tenant = Tenant::new(1).await;
+    let account = tenant.cloud_account(0);
+    let rules = |expires: &str| {
+        format!(
+            "account: \"{account}\"\nrules:\n  S3-001:\n    enabled: true\n    risk: HIGH\n    exceptions: {{ tags: [\"a::b\"] }}\n    expires: {expires}\n"
+        )
+    };
+    tenant.write("accounts/a.yaml", &rules("2999-01-01"));
+    tenant.expect(0, &["apply", "--auto-approve"]).await;
+    let tags = || tenant.sims.conformity.rule_setting(&tenant.ids[0], "S3-001")["exceptions"]["tags"].clone();
+    assert_eq!(tags(), json!(["a::b"]));
+    tenant.write("accounts/a.yaml", &rules("2020-01-01"));
+    let text = tenant.expect(0, &["apply", "--auto-approve"]).await;
+    assert!(text.contains("exceptions.tags: -a::b"), "{text}");
+    assert_eq!(tags(), json!([]));
+    // The platform does not give the token back.
+    let webhook = |token: &str, enabled: bool| {
+        format!(
+            "account: \"{account}\"\nnotifications:\n  - channel: webhook\n    label: w\n    enabled: {enabled}\n    configuration: {{ url: \"https://h.example/x\", security_token: {token} }}\n"
+        )
+    };
+    tenant.write("accounts/a.yaml", &webhook("hunter2", true));
+    tenant.expect(0, &["apply", "--auto-approve"]).await;
+    tenant.expect(0, &["plan", "--detailed-exitcode"]).await;
+    tenant.write("accounts/a.yaml", &webhook("hunter3", true));
+    tenant.expect(3, &["plan", "--detailed-exitcode"]).await;
+    tenant.expect(0, &["apply", "--auto-approve"]).await;
+    tenant.write("accounts/a.yaml", &webhook("{ secret: keep }", false));
+    let text = tenant.expect(1, &["apply", "--auto-approve"]).await;
+    assert!(text.contains("can't be read back"), "{text}");
+    let id = tenant.sims.conformity.communication_settings()[0]["id"].as_str().expect("an id").to_owned();
+    assert_eq!(tenant.sims.conformity.channel_configuration(&id)["securityToken"], "hunter3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_in_every_undocumented_shape_mean_the_same() {
+    use simulators::conformity::{Empties, PostedSettings, Secrets};
+    let shapes = [
+        ConformityOptions { empties: Empties::Null, empty_is_null: false, ..ConformityOptions::default() },
+        ConformityOptions { empties: Empties::Missing, account_as_array: true, ..ConformityOptions::default() },
+        ConformityOptions { secrets: Secrets::Masked, urls_are_secret: true, ..ConformityOptions::default() },
+        ConformityOptions {
+            secrets: Secrets::Shown,
+            posted_settings: PostedSettings::ListOfData,
+            ..ConformityOptions::default()
+        },
+        ConformityOptions {
+            created_status: 201,
+            report_patch_wrapped: true,
+            manual_is_blank: false,
+            ..ConformityOptions::default()
+        },
+        ConformityOptions {
+            aws_account_as_number: true,
+            error_status_as_text: true,
+            empty_is_forbidden: false,
+            ..ConformityOptions::default()
+        },
+    ];
+    for options in shapes {
+        let shape = format!("{options:?}");
+        let tenant = Tenant::with(2, 10, options).await;
+        company(&tenant);
+        let output = tenant.run(&["apply", "--auto-approve"]).await;
+        assert!(output.status.success(), "{shape}: {}", String::from_utf8_lossy(&output.stderr));
+        let output = tenant.run(&["plan", "--detailed-exitcode"]).await;
+        assert_eq!(output.status.code(), Some(0), "{shape}: {}", String::from_utf8_lossy(&output.stdout));
+    }
 }

@@ -49,14 +49,9 @@ pub(super) fn notifications(
                         continue;
                     }
                     let path = format!("/settings/communication/{}", segment(id));
-                    let body = json!({ "data": { "type": "settings", "attributes": next, "relationships": level } });
-                    section.changes.push(change(
-                        Kind::Notification,
-                        &identity,
-                        Action::Update,
-                        changes,
-                        patch(path, body),
-                    ));
+                    let mut write = patch(path, notification_body(&next, level));
+                    write.secrets = written_secrets(section, &identity, one, &next);
+                    section.changes.push(change(Kind::Notification, &identity, Action::Update, changes, write));
                 }
             }
             None => {
