@@ -16,6 +16,7 @@ use crate::{
     finding::{Change, Finding, RawMessage},
     notice,
     route::{Action, Decision, LiveRoutes, Routes, summary},
+    siblings::Siblings,
     store::{
         Batch, DeadLetter, Hold, Known, MemberState, NewDecision, NewRecord, Recent, Seen, Store, StoreError,
         StoredFinding, Wish, check_hash, pack,
@@ -41,6 +42,7 @@ pub struct Engine {
     next_row: i64,
     /// What the batch at work has changed so far.
     fresh: HashMap<u64, Known>,
+    siblings: Siblings,
 }
 
 impl Engine {
@@ -52,7 +54,8 @@ impl Engine {
     ) -> Result<Self, StoreError> {
         let recent = store.recent(dedupe_window_ms, now_ms())?;
         let (remembered, next_row) = store.remembered()?;
-        Ok(Self { store, routes, targets, recent, remembered, next_row, fresh: HashMap::new() })
+        let siblings = Siblings::new(store.failing_by_rule()?);
+        Ok(Self { store, routes, targets, recent, remembered, next_row, fresh: HashMap::new(), siblings })
     }
 
     /// What must be durable because of these messages. Pure but for what it reads of the store.
@@ -60,6 +63,7 @@ impl Engine {
         let routes = self.routes.current();
         let mut batch = Batch { now_ms: now_ms(), ..Batch::default() };
         self.fresh.clear();
+        self.siblings.begin();
         for message in messages {
             let decoded = decode(message);
             if decoded.tests > 0 {
@@ -93,6 +97,7 @@ impl Engine {
         for (check, packed) in batch_recent {
             self.recent.insert(*check, *packed, now);
         }
+        self.siblings.committed();
     }
 
     fn take(
@@ -118,7 +123,13 @@ impl Engine {
             self.next_row += 1;
         }
         let memory = next.as_ref().or(known.as_ref());
-        let history = Arc::new(track::history(memory, finding.received_at));
+        let mut history = track::history(memory, finding.received_at);
+        // Passing checks that never failed are most of the traffic, and scripts do not ask about them.
+        if memory.is_some() {
+            let state = |known: Option<&Known>| known.map(|known| known.state);
+            history.siblings_failing = self.siblings.others(&finding, state(known.as_ref()), state(next.as_ref()));
+        }
+        let history = Arc::new(history);
         let decision = routes.decide(&finding, change, &history, false, self.routes.limits());
         let event = Event { finding: &finding, change, decision: &decision, sent_at: message.sent_at };
         self.act(&event, memory, next.is_some(), batch);
@@ -265,6 +276,7 @@ impl Engine {
         let routes = self.routes.current();
         let mut batch = Batch { now_ms: now_ms(), ..Batch::default() };
         self.fresh.clear();
+        self.siblings.begin();
         for (hold, json) in self.store.due_holds(batch.now_ms, 200)? {
             batch.unholds.push((hold.finding, Some(hold.script.clone())));
             let message = RawMessage { body: json, received_at: batch.now_ms, ..RawMessage::default() };

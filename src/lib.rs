@@ -15,6 +15,7 @@ pub mod route;
 pub mod serve;
 pub mod service;
 pub mod settings;
+mod siblings;
 pub mod source;
 pub mod store;
 pub mod track;

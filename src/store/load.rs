@@ -66,6 +66,16 @@ impl Store {
         })
     }
 
+    /// Account, rule, and how many of its findings fail.
+    pub fn failing_by_rule(&self) -> Result<Vec<(String, String, u32)>, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare("SELECT account_id, rule_id, COUNT(*) FROM findings WHERE state = 'failing' GROUP BY 1, 2")?
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+                .collect()
+        })
+    }
+
     /// Versions taken in within the window, as they stood at the last stop.
     pub fn recent(&self, window_ms: i64, now_ms: i64) -> Result<Recent, StoreError> {
         self.read(|connection| {
