@@ -15,7 +15,7 @@ use crate::{
     deliver::{LaneKind, RecordHead, URGENT, encode_record},
     finding::{Change, Finding, RawMessage},
     notice,
-    route::{Action, Decision, LiveRoutes, Routes, summary},
+    route::{Action, Decision, LiveRoutes, Routes, summary, window_end},
     siblings::Siblings,
     store::{
         Batch, DeadLetter, Hold, Known, MemberState, NewDecision, NewRecord, Recent, Seen, Store, StoreError,
@@ -131,7 +131,7 @@ impl Engine {
         }
         let history = Arc::new(history);
         let decision = routes.decide(&finding, change, &history, false, self.routes.limits());
-        let event = Event { finding: &finding, change, decision: &decision, sent_at: message.sent_at };
+        let event = Event { finding: &finding, change, decision: &decision, sent_at: message.sent_at, held: false };
         self.act(&event, memory, next.is_some(), batch);
         if let Some(next) = next {
             self.remembered.insert(hash);
@@ -147,7 +147,7 @@ impl Engine {
         let history = Arc::new(track::history(Some(known), batch.now_ms));
         let mut decision = routes.decide(finding, change, &history, false, self.routes.limits());
         keep_only(&mut decision, script);
-        let event = Event { finding, change, decision: &decision, sent_at: batch.now_ms };
+        let event = Event { finding, change, decision: &decision, sent_at: batch.now_ms, held: true };
         self.act(&event, Some(known), true, batch);
     }
 
@@ -179,7 +179,7 @@ impl Engine {
 
     /// Turns a decision into rows.
     fn act(&self, event: &Event<'_>, memory: Option<&Known>, remembers: bool, batch: &mut Batch) {
-        let Event { finding, change, decision, sent_at } = *event;
+        let Event { finding, change, decision, sent_at, held } = *event;
         for failure in &decision.failures {
             metrics::counter!("findings_router_parked_total", "kind" => "decision").increment(1);
             tracing::error!(check = %finding.id, at = failure.at, reason = failure.reason, "a script failed; its decision is parked");
@@ -204,7 +204,15 @@ impl Engine {
                     let Some(target) = self.targets.get(&send.target) else { continue };
                     metrics::counter!("findings_router_routed_total", "target" => send.target.clone()).increment(1);
                     let subject = send.group.as_deref().unwrap_or(&finding.id);
-                    let key = serde_json::to_string(&(&send.target, subject, &send.channel)).unwrap_or_default();
+                    let until = send.digest.as_ref().and_then(|digest| window_end(digest, finding.received_at).ok());
+                    let key = match (&send.digest, until) {
+                        (Some(digest), Some(until)) => {
+                            let window = json!({ "digest": digest, "until": until, "group": send.group });
+                            serde_json::to_string(&(&send.target, window, &send.channel))
+                        }
+                        _ => serde_json::to_string(&(&send.target, subject, &send.channel)),
+                    }
+                    .unwrap_or_default();
                     match (target.kind, memory) {
                         (LaneKind::Records, _) => batch.records.push(NewRecord {
                             target: target.id,
@@ -224,6 +232,8 @@ impl Engine {
                         }),
                         // Tickets and alerts are about failures; what passes resolves them by itself, and an event
                         // that came too late changes nothing.
+                        // A digest tells what is new since the last one.
+                        (LaneKind::Stateful, _) if until.is_some() && change == Change::StillFailing && !held => {}
                         (LaneKind::Stateful, Some(known)) if opens(change) => batch.wishes.push(Wish::Open {
                             target: target.id,
                             key,
@@ -232,6 +242,7 @@ impl Engine {
                             priority: send.priority,
                             event_id: finding.event_id.clone(),
                             sent_at,
+                            not_before: until,
                             payload: Box::new(notice::payload(finding, known, send, decision.score, &decision.env)),
                         }),
                         (LaneKind::Stateful, _) => {}
@@ -290,8 +301,13 @@ impl Engine {
             // The others decided when it came; and a held script may not hold for ever.
             keep_only(&mut decision, &hold.script);
             decision.actions.retain(|action| matches!(action, Action::Send(_)));
-            let event =
-                Event { finding: &finding, change: Change::StillFailing, decision: &decision, sent_at: batch.now_ms };
+            let event = Event {
+                finding: &finding,
+                change: Change::StillFailing,
+                decision: &decision,
+                sent_at: batch.now_ms,
+                held: true,
+            };
             self.act(&event, Some(&known), true, &mut batch);
         }
         Ok(batch)
@@ -304,6 +320,8 @@ struct Event<'a> {
     change: Change,
     decision: &'a Decision,
     sent_at: i64,
+    /// Decided later than its event came: what is still failing is new to the target.
+    held: bool,
 }
 
 /// What one script decided.

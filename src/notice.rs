@@ -16,6 +16,8 @@ pub fn payload(finding: &Finding, known: &Known, send: &Send, score: i64, env: &
     let mut notice = notice(finding, known, score, env);
     if let Some(title) = &send.title {
         notice.title.clone_from(title);
+    } else if let Some(digest) = &send.digest {
+        notice.title = format!("New findings ({digest})");
     }
     notice.note.clone_from(&send.note);
     notice.routed_by = vec![match send.line {

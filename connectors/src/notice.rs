@@ -67,9 +67,22 @@ pub struct Notice {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Member {
+    /// Of the rule, where the members are of several rules (a digest).
+    pub title: Option<String>,
     pub check_id: String,
     pub resource: String,
     pub account_name: String,
     pub region: String,
     pub failing_since_ms: Option<i64>,
+}
+
+impl Member {
+    /// One line for people, not yet escaped.
+    pub fn line(&self) -> String {
+        let place = format!("{} ({}, {})", self.resource, self.account_name, self.region);
+        match &self.title {
+            Some(title) => format!("{title}: {place}"),
+            None => place,
+        }
+    }
 }

@@ -19,6 +19,8 @@ pub struct Backlog {
     /// Rows that may not go before a time.
     later: BinaryHeap<Reverse<(i64, i64)>>,
     parked: HashMap<i64, Item>,
+    /// Of those parked, how many are meant to wait.
+    planned: usize,
     len: usize,
 }
 
@@ -41,12 +43,15 @@ pub struct Item {
     pub since: i64,
     /// Not before, milliseconds since the epoch.
     pub due_at: i64,
+    /// Meant to wait until then (a digest), not put off.
+    pub planned: bool,
 }
 
 impl Backlog {
     pub fn push(&mut self, item: Item, now: i64) {
         self.len += 1;
         if item.due_at > now {
+            self.planned += usize::from(item.planned);
             self.later.push(Reverse((item.due_at, item.id)));
             self.parked.insert(item.id, item);
         } else {
@@ -83,6 +88,11 @@ impl Backlog {
         self.len
     }
 
+    /// Rows that wait for a time in the future because they are meant to.
+    pub fn planned(&self) -> usize {
+        self.planned
+    }
+
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -93,6 +103,7 @@ impl Backlog {
         {
             self.later.pop();
             if let Some(item) = self.parked.remove(&id) {
+                self.planned -= usize::from(item.planned);
                 self.ready(item);
             }
         }
@@ -142,7 +153,15 @@ mod tests {
     use super::*;
 
     fn item(id: i64, priority: u8, account: &str) -> Item {
-        Item { id, priority, account: account.into(), scope: Scope(account.into()), since: 0, due_at: 0 }
+        Item {
+            id,
+            priority,
+            account: account.into(),
+            scope: Scope(account.into()),
+            since: 0,
+            due_at: 0,
+            planned: false,
+        }
     }
 
     fn drain(backlog: &mut Backlog, now: i64) -> Vec<i64> {

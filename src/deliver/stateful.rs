@@ -105,6 +105,7 @@ impl Progress {
             scope: lane.connector.queue_scope(&options),
             since: row.at,
             due_at: row.due_at,
+            planned: row.planned,
         };
         self.backlog.push(item, now_ms());
     }
@@ -137,7 +138,9 @@ impl Lane {
     }
 
     fn publish(&self, progress: &Progress) {
-        self.state.waiting.store(progress.queued.len(), Ordering::SeqCst);
+        // A digest that lies in the future keeps nobody waiting.
+        let waiting = progress.queued.len().saturating_sub(progress.backlog.planned());
+        self.state.waiting.store(waiting, Ordering::SeqCst);
         self.state.in_flight.store(progress.flying.len(), Ordering::SeqCst);
     }
 
@@ -339,7 +342,9 @@ impl Lane {
             Ok(Left::Gone) => {
                 progress.failed_at.remove(&done.item.id);
             }
-            Ok(Left::Due { due_at, priority }) => progress.again(Item { due_at, priority, ..done.item }),
+            Ok(Left::Due { due_at, priority }) => {
+                progress.again(Item { due_at, priority, planned: false, ..done.item })
+            }
             Err(error) => {
                 tracing::error!(target = %self.name, error = %error, "the store did not take a result; trying again");
                 progress.again(Item { due_at: now + 1_000, ..done.item });

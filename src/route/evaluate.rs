@@ -207,7 +207,11 @@ fn with_options(mut send: Send, options: Map) -> Result<Send, String> {
             }
             "channel" => send.channel = Some(text(value)?),
             "group" => send.group = Some(text(value)?),
-            "digest" => send.digest = Some(text(value)?),
+            "digest" => {
+                let digest = text(value)?;
+                super::window_end(&digest, 0)?;
+                send.digest = Some(digest);
+            }
             "mention" => send.mention = Some(text(value)?),
             "assignee" => send.assignee = Some(text(value)?),
             "title" => send.title = Some(text(value)?),
@@ -238,7 +242,7 @@ fn merge(actions: &mut Vec<Action>, check_id: &str) {
         if let Action::Send(send) = &action {
             let key = |send: &Send| {
                 let group = send.group.clone().unwrap_or_else(|| check_id.to_owned());
-                (send.target.clone(), group, send.channel.clone())
+                (send.target.clone(), group, send.channel.clone(), send.digest.clone())
             };
             let same = kept.iter_mut().find_map(|known| match known {
                 Action::Send(known) if key(known) == key(send) => Some(known),

@@ -2,6 +2,7 @@
 
 mod action;
 mod cases;
+mod digest;
 mod engine;
 mod evaluate;
 mod live;
@@ -18,6 +19,7 @@ use std::{
 
 pub use action::{Action, Decision, ScriptFailure, Send, Skip};
 pub use cases::{CaseResult, run as run_cases};
+pub use digest::window_end;
 pub use live::LiveRoutes;
 use rhai::{AST, Engine, Module, Scope};
 use serde::Deserialize;

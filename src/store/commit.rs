@@ -2,6 +2,7 @@
 
 use rusqlite::{OptionalExtension, Transaction, named_params, params};
 
+use super::lanes::is_digest;
 use super::{
     Batch, Committed, Enqueued, MemberState, NewRecord, Payload, Store, StoreError, StoredFinding, Wish, dead,
 };
@@ -142,14 +143,16 @@ fn write_wish(
     enqueued: &mut Vec<Enqueued>,
 ) -> rusqlite::Result<()> {
     match wish {
-        Wish::Open { target, key, finding, account, priority, event_id, sent_at, payload } => {
+        Wish::Open { target, key, finding, account, priority, event_id, sent_at, not_before, payload } => {
             transaction
                 .prepare_cached(
                     "INSERT INTO members (finding, target, key, failing) VALUES (?1, ?2, ?3, 1)
                      ON CONFLICT (finding, target, key) DO UPDATE SET failing = 1",
                 )?
                 .execute(params![finding, target, key])?;
-            let row = Row { target: *target, key, finding: *finding, account, priority: *priority, wanted: "open" };
+            let due_at = not_before.unwrap_or(now);
+            let row =
+                Row { target: *target, key, finding: *finding, account, priority: *priority, wanted: "open", due_at };
             enqueued.push(upsert(transaction, &row, payload, event_id, *sent_at, now)?);
         }
         Wish::Resolved { finding, event_id, sent_at, notice } => {
@@ -233,7 +236,7 @@ fn resolve_key(
     }
     let (account, priority) =
         pending.map_or((notice.account_id.clone(), 50), |(_, account, priority, ..)| (account, priority));
-    let row = Row { target, key, finding, account: &account, priority, wanted };
+    let row = Row { target, key, finding, account: &account, priority, wanted, due_at: now };
     enqueued.push(upsert(transaction, &row, &payload, event_id, sent_at, now)?);
     Ok(())
 }
@@ -254,6 +257,8 @@ struct Row<'a> {
     account: &'a str,
     priority: u8,
     wanted: &'a str,
+    /// Of a row that is new.
+    due_at: i64,
 }
 
 /// One row for each key: a newer wish replaces an unsent one, and follows one that is being sent.
@@ -271,7 +276,7 @@ fn upsert(
         .prepare_cached(
             "INSERT INTO deliveries (target, key, finding, account, channel, priority, wanted, revision, state, due_at,
                attempts, at, sent_at, event_id, payload)
-             VALUES (:target, :key, :finding, :account, :channel, :priority, :wanted, 1, 'waiting', :now, 0, :now,
+             VALUES (:target, :key, :finding, :account, :channel, :priority, :wanted, 1, 'waiting', :due_at, 0, :now,
                :sent_at, :event_id, :payload)
              ON CONFLICT (target, key) DO UPDATE SET wanted = :wanted, revision = revision + 1, finding = :finding,
                priority = max(priority, :priority), event_id = :event_id, payload = :payload
@@ -280,7 +285,7 @@ fn upsert(
         .query_row(
             named_params! {
                 ":target": row.target, ":key": row.key, ":finding": row.finding, ":account": row.account,
-                ":channel": channel, ":priority": row.priority, ":wanted": row.wanted, ":now": now,
+                ":channel": channel, ":due_at": row.due_at, ":priority": row.priority, ":wanted": row.wanted, ":now": now,
                 ":sent_at": sent_at, ":event_id": event_id, ":payload": text,
             },
             |found| Ok((found.get(0)?, found.get(1)?, found.get(2)?, found.get(3)?)),
@@ -293,6 +298,7 @@ fn upsert(
         priority,
         at,
         due_at,
+        planned: is_digest(row.key) && due_at > now,
     })
 }
 

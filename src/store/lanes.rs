@@ -170,12 +170,19 @@ impl Store {
 
     /// Every row of a stateful target, as at start.
     pub fn waiting(&self, target: i64) -> Result<Vec<WaitingDelivery>, StoreError> {
+        self.waiting_since(target, 0)
+    }
+
+    /// Those with a higher number than the lane has seen.
+    pub fn waiting_since(&self, target: i64, after_id: i64) -> Result<Vec<WaitingDelivery>, StoreError> {
         self.read(|connection| {
             connection
                 .prepare_cached(
-                    "SELECT id, account, channel, priority, at, due_at FROM deliveries WHERE target = ?1 ORDER BY id",
+                    "SELECT id, account, channel, priority, at, due_at, key, attempts FROM deliveries
+                     WHERE target = ?1 AND id > ?2 ORDER BY id",
                 )?
-                .query_map([target], |row| {
+                .query_map([target, after_id], |row| {
+                    let (key, attempts): (String, i64) = (row.get(6)?, row.get(7)?);
                     let enqueued = Enqueued {
                         target,
                         id: row.get(0)?,
@@ -184,16 +191,12 @@ impl Store {
                         priority: row.get(3)?,
                         at: row.get(4)?,
                         due_at: row.get(5)?,
+                        planned: attempts == 0 && is_digest(&key),
                     };
                     Ok(WaitingDelivery { enqueued })
                 })?
                 .collect()
         })
-    }
-
-    /// Rows of stateful targets that a command put back since `after_id`.
-    pub fn waiting_since(&self, target: i64, after_id: i64) -> Result<Vec<WaitingDelivery>, StoreError> {
-        Ok(self.waiting(target)?.into_iter().filter(|row| row.enqueued.id > after_id).collect())
     }
 
     /// One row with all that is needed to send it; `None` once it is gone.
@@ -288,13 +291,21 @@ fn loaded(id: i64, row: &Row<'_>) -> rusqlite::Result<Loaded> {
 }
 
 /// The failing members of a key that a ticket has room for, longest failing first.
+/// The key of a digest holds a map where others hold a text; [`crate::engine`] makes it.
+pub(super) fn is_digest(key: &str) -> bool {
+    key.contains(",{\"digest\":")
+}
+
 fn members(connection: &rusqlite::Connection, target: i64, key: &str) -> rusqlite::Result<Vec<Member>> {
+    // A digest ranks what is new; a roll-up lists what is old first.
+    let digest = is_digest(key);
+    let order = if digest { "f.score DESC, f.id" } else { "f.failing_since, f.id" };
     connection
-        .prepare_cached(
-            "SELECT f.check_id, f.resource, f.account_name, f.region, f.failing_since FROM members m
+        .prepare_cached(&format!(
+            "SELECT f.check_id, f.resource, f.account_name, f.region, f.failing_since, f.rule_title FROM members m
              JOIN findings f ON f.id = m.finding WHERE m.target = ?1 AND m.key = ?2 AND m.failing = 1
-             ORDER BY f.failing_since, f.id LIMIT 50",
-        )?
+             ORDER BY {order} LIMIT 50"
+        ))?
         .query_map(params![target, key], |row| {
             Ok(Member {
                 check_id: row.get(0)?,
@@ -302,6 +313,7 @@ fn members(connection: &rusqlite::Connection, target: i64, key: &str) -> rusqlit
                 account_name: row.get(2)?,
                 region: row.get(3)?,
                 failing_since_ms: row.get(4)?,
+                title: if digest { row.get(5)? } else { None },
             })
         })?
         .collect()

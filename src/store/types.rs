@@ -42,6 +42,8 @@ pub struct Enqueued {
     pub priority: u8,
     pub at: i64,
     pub due_at: i64,
+    /// Waits for its time because it was meant to: a digest.
+    pub planned: bool,
 }
 
 /// Failing, suppressed or resolved.
@@ -150,6 +152,8 @@ pub enum Wish {
         priority: u8,
         event_id: String,
         sent_at: i64,
+        /// A digest: the end of its window, milliseconds since the epoch.
+        not_before: Option<i64>,
         payload: Box<Payload>,
     },
     /// The finding passes: whatever stands for it at any target is resolved once its last member passes.

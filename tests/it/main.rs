@@ -1,10 +1,11 @@
 //! Black-box tests: the built binary between simulators. `support` starts both; `flow` is the way of a finding, `crash`
-//! kills the binary, `cli` reads its reports, `config_sync` is Conformity as code, `remediation` publishes to a topic, `scripts` are wrong or hostile, `architecture` reads its sources, `fixtures` are frozen events, `localstack` needs a real SQS.
+//! kills the binary, `cli` reads its reports, `config_sync` is Conformity as code, `remediation` publishes to a topic, `scripts` are wrong or hostile, `architecture` reads its sources, `digest` sends summaries, `fixtures` are frozen events, `localstack` needs a real SQS.
 
 mod architecture;
 mod cli;
 mod config_sync;
 mod crash;
+mod digest;
 mod faults;
 mod fixtures;
 mod flow;

@@ -54,11 +54,7 @@ pub fn parts(delivery: &Delivery, notice: &Notice, tight: bool) -> Vec<Part> {
     if notice.member_count > 1 {
         parts.push(Part::Heading("Resources"));
         let shown = notice.members.iter().take(if tight { 10 } else { 50 });
-        let mut list: Vec<String> = shown
-            .map(|member| {
-                shorten(&one_line(&format!("{} ({}, {})", member.resource, member.account_name, member.region)), 200)
-            })
-            .collect();
+        let mut list: Vec<String> = shown.map(|member| shorten(&one_line(&member.line()), 200)).collect();
         let more = notice.member_count.saturating_sub(list.len());
         if more > 0 {
             list.push(format!("and {more} more"));

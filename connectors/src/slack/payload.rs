@@ -109,12 +109,7 @@ pub fn message(delivery: &Delivery, notice: &Notice) -> Value {
     blocks.push(json!({ "type": "section", "text": { "type": "mrkdwn", "verbatim": true, "text": head } }));
     blocks.push(json!({ "type": "section", "fields": fields(notice) }));
     if notice.member_count > 1 {
-        let lines: Vec<String> = notice
-            .members
-            .iter()
-            .take(10)
-            .map(|member| one_line(&format!("{} ({}, {})", member.resource, member.account_name, member.region)))
-            .collect();
+        let lines: Vec<String> = notice.members.iter().take(10).map(|member| one_line(&member.line())).collect();
         let more = notice.member_count.saturating_sub(lines.len());
         let mut list = lines.join("\n");
         if more > 0 {
