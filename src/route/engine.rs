@@ -70,7 +70,8 @@ pub fn build(limits: &RouteLimits, tables: Arc<Tables>) -> Engine {
         });
     };
     engine.on_print(log).on_debug(move |text, _, _| log(text));
-    view::register(&mut engine);
+    let entries = limits.max_array.min(limits.max_map) / 2;
+    view::register(&mut engine, view::Shown { text: limits.max_string / 2, entries });
     engine.register_type_with_name::<Said>("Action");
     let line = |context: &NativeCallContext<'_>| context.call_position().line();
     without_clock(&mut engine);

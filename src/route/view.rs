@@ -25,17 +25,38 @@ fn time(value: Option<i64>) -> Dynamic {
     value.map_or(Dynamic::UNIT, Dynamic::from)
 }
 
-fn list(words: &[String]) -> Array {
-    words.iter().map(|word| word.as_str().into()).collect()
+/// What of a hostile finding scripts see: half of what they may handle, so that reading it never fails.
+#[derive(Clone, Copy)]
+pub struct Shown {
+    pub text: usize,
+    pub entries: usize,
 }
 
-fn map(pairs: &[(String, String)]) -> Map {
-    pairs.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect()
+impl Shown {
+    fn text(self, text: &str) -> ImmutableString {
+        if text.len() <= self.text {
+            return text.into();
+        }
+        let end = (0..=self.text).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+        text[..end].into()
+    }
+
+    fn list(self, words: &[String]) -> Array {
+        words.iter().take(self.entries).map(|word| self.text(word).into()).collect()
+    }
+
+    fn map(self, pairs: &[(String, String)]) -> Map {
+        // The limit is of everything in the map together.
+        let each = (self.text / pairs.len().clamp(1, self.entries.max(1)) / 2).max(64);
+        let short = Self { text: each, ..self };
+        let entries = pairs.iter().take(self.entries.min(self.text / 128));
+        entries.map(|(key, value)| (short.text(key).as_str().into(), short.text(value).into())).collect()
+    }
 }
 
 macro_rules! texts {
-    ($engine:ident, $($name:literal => $field:ident),* $(,)?) => {
-        $($engine.register_get($name, |view: &mut View| ImmutableString::from(view.finding.$field.as_str()));)*
+    ($engine:ident, $shown:ident, $($name:literal => $field:ident),* $(,)?) => {
+        $($engine.register_get($name, move |view: &mut View| $shown.text(&view.finding.$field));)*
     };
 }
 
@@ -45,9 +66,9 @@ macro_rules! values {
     };
 }
 
-pub fn register(engine: &mut Engine) {
+pub fn register(engine: &mut Engine, shown: Shown) {
     engine.register_type_with_name::<View>("Finding").register_type_with_name::<HistoryView>("History");
-    texts!(engine,
+    texts!(engine, shown,
         "id" => id, "key" => id, "account_id" => account_id, "account_name" => account_name,
         "cloud_account" => cloud_account, "provider" => provider, "organisation_id" => organisation_id,
         "service" => service, "region" => region, "resource" => resource, "resource_type" => resource_type,
@@ -61,10 +82,10 @@ pub fn register(engine: &mut Engine) {
         "failed" => |view: &mut View| view.finding.failed(),
         "suppressed" => |view: &mut View| view.finding.suppressed,
         "not_scored" => |view: &mut View| view.finding.not_scored,
-        "categories" => |view: &mut View| list(&view.finding.categories),
-        "compliances" => |view: &mut View| list(&view.finding.compliances),
-        "tags" => |view: &mut View| map(&view.finding.tags),
-        "extra" => |view: &mut View| map(&view.finding.extra),
+        "categories" => move |view: &mut View| shown.list(&view.finding.categories),
+        "compliances" => move |view: &mut View| shown.list(&view.finding.compliances),
+        "tags" => move |view: &mut View| shown.map(&view.finding.tags),
+        "extra" => move |view: &mut View| shown.map(&view.finding.extra),
         "cost" => |view: &mut View| view.finding.cost,
         "waste" => |view: &mut View| view.finding.waste,
         "created_at" => |view: &mut View| time(view.finding.created_at),
