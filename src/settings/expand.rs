@@ -1,4 +1,4 @@
-//! `${NAME}`, `${NAME:-default}` and `${file:/run/secrets/x}` in scalars.
+//! `${NAME}`, `${NAME:-default}`, `${file:/run/secrets/x}` and `${aws-secret:ARN#key}` in scalars.
 
 /// The text with every reference replaced; the problem where one can't be.
 pub fn expand(text: &str) -> Result<String, String> {
@@ -23,8 +23,8 @@ fn resolve(reference: &str) -> Result<String, String> {
         // A mounted secret that ends in a line break is the commonest broken token.
         return Ok(text.trim_end().to_owned());
     }
-    if reference.starts_with("aws-secret:") {
-        return Err("${aws-secret:…} is not built yet; use ${NAME} or ${file:…}".to_owned());
+    if let Some(secret) = reference.strip_prefix("aws-secret:") {
+        return super::secret::get(secret);
     }
     let (name, default) = match reference.split_once(":-") {
         Some((name, default)) => (name, Some(default)),

@@ -2,6 +2,7 @@
 
 mod expand;
 mod read;
+mod secret;
 mod units;
 pub(crate) mod yaml;
 

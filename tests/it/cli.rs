@@ -104,3 +104,37 @@ async fn a_damaged_store_is_named_and_left_alone() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("router.db is damaged"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_of_aws_is_read_once_and_a_missing_one_is_named() {
+    let bench = Bench::start().await;
+    let path = bench.folder().join("router.yaml");
+    let yaml = std::fs::read_to_string(&path).expect("router.yaml");
+    let arn = "arn:aws:secretsmanager:us-east-1:000000000000:secret:findings-router";
+    let with = |jira: &str, hec: &str| {
+        yaml.replace("jira-token", &format!("\"${{aws-secret:{arn}#{jira}}}\""))
+            .replace("hec-token", &format!("\"${{aws-secret:{arn}#{hec}}}\""))
+    };
+    bench.sims.aws.fault(simulators::Fault::times(
+        "GetSecretValue",
+        1,
+        simulators::FaultKind::answer(
+            200,
+            r#"{"Name":"findings-router","SecretString":"{\"jira\":\"jira-token\",\"hec\":\"hec-token\"}"}"#,
+        ),
+    ));
+    std::fs::write(&path, with("jira", "hec")).expect("written");
+    bench.sims.aws.send(&bench.queue, &check("root", "FAILURE", 1_795_000_000_000));
+    bench.settle().await;
+    assert_eq!((bench.sims.jira.issues().len(), bench.sims.splunk.count()), (1, 1), "both tokens were right");
+    bench.sims.aws.fault(simulators::Fault::times(
+        "GetSecretValue",
+        1,
+        simulators::FaultKind::answer(200, r#"{"Name":"findings-router","SecretString":"{\"jira\":\"x\"}"}"#),
+    ));
+    std::fs::write(&path, with("jira", "hec")).expect("written");
+    let output = bench.output(&["check"]).await;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("has no key `hec`") && text.contains("router.yaml:"), "{text}");
+}
