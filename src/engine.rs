@@ -3,7 +3,7 @@
 //! One thread: two events of a check never overtake each other, and each batch sees what the one before it left.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -16,8 +16,9 @@ use crate::{
     finding::{Change, Finding, RawMessage},
     notice,
     route::{Action, Decision, LiveRoutes, Routes, summary},
+    silence::{Silences, counting},
     store::{
-        Batch, DeadLetter, Hold, Known, MemberState, NewDecision, NewRecord, Recent, Seen, Store, StoreError,
+        Batch, DeadLetter, Hold, Known, MemberState, Muted, NewDecision, NewRecord, Recent, Seen, Store, StoreError,
         StoredFinding, Wish, check_hash, pack,
     },
     track,
@@ -39,6 +40,7 @@ pub struct Engine {
     /// Hashes of the checks that the store remembers: the others need no look-up.
     remembered: HashSet<u64>,
     next_row: i64,
+    silences: Silences,
     /// What the batch at work has changed so far.
     fresh: HashMap<u64, Known>,
 }
@@ -52,7 +54,16 @@ impl Engine {
     ) -> Result<Self, StoreError> {
         let recent = store.recent(dedupe_window_ms, now_ms())?;
         let (remembered, next_row) = store.remembered()?;
-        Ok(Self { store, routes, targets, recent, remembered, next_row, fresh: HashMap::new() })
+        Ok(Self {
+            store,
+            routes,
+            targets,
+            recent,
+            remembered,
+            next_row,
+            silences: Silences::default(),
+            fresh: HashMap::new(),
+        })
     }
 
     /// What must be durable because of these messages. Pure but for what it reads of the store.
@@ -119,7 +130,8 @@ impl Engine {
         }
         let memory = next.as_ref().or(known.as_ref());
         let history = Arc::new(track::history(memory, finding.received_at));
-        let decision = routes.decide(&finding, change, &history, false, self.routes.limits());
+        let mut decision = routes.decide(&finding, change, &history, false, self.routes.limits());
+        self.mute(&finding, change, &mut decision, batch.now_ms);
         let event = Event { finding: &finding, change, decision: &decision, sent_at: message.sent_at };
         self.act(&event, memory, next.is_some(), batch);
         if let Some(next) = next {
@@ -135,7 +147,8 @@ impl Engine {
         let change = if known.state == MemberState::Failing { Change::StillFailing } else { Change::Passing };
         let history = Arc::new(track::history(Some(known), batch.now_ms));
         let mut decision = routes.decide(finding, change, &history, false, self.routes.limits());
-        keep_only(&mut decision, script);
+        decision.keep_only(script);
+        self.mute(finding, change, &mut decision, batch.now_ms);
         let event = Event { finding, change, decision: &decision, sent_at: batch.now_ms };
         self.act(&event, Some(known), true, batch);
     }
@@ -187,6 +200,7 @@ impl Engine {
             metrics::counter!("findings_router_skipped_total", "script" => skip.script.clone()).increment(1);
         }
         let router = summary(change, decision);
+        let muted = counting(&decision.silenced);
         for action in &decision.actions {
             match action {
                 Action::Send(send) => {
@@ -211,6 +225,10 @@ impl Engine {
                                 &finding.json,
                             ),
                         }),
+                        (LaneKind::Stateful, Some(_)) if muted.contains_key(send.target.as_str()) => {
+                            metrics::counter!("findings_router_silenced_total", "target" => send.target.clone())
+                                .increment(1);
+                        }
                         // Tickets and alerts are about failures; what passes resolves them by itself, and an event
                         // that came too late changes nothing.
                         (LaneKind::Stateful, Some(known)) if opens(change) => batch.wishes.push(Wish::Open {
@@ -239,6 +257,13 @@ impl Engine {
             }
         }
         let Some(known) = memory.filter(|_| remembers) else { return };
+        for silence in &decision.silenced {
+            batch.muted.extend(silence.targets.iter().filter_map(|name| {
+                let target = self.targets.get(name)?.id;
+                let counts = muted.get(name.as_str()) == Some(&silence.id);
+                Some(Muted { silence: silence.id, finding: known.row, target, counts })
+            }));
+        }
         if matches!(change, Change::Resolved | Change::Suppressed) {
             let mut gone = notice::notice(finding, known, decision.score, &decision.env);
             if change == Change::Suppressed {
@@ -267,22 +292,74 @@ impl Engine {
         self.fresh.clear();
         for (hold, json) in self.store.due_holds(batch.now_ms, 200)? {
             batch.unholds.push((hold.finding, Some(hold.script.clone())));
-            let message = RawMessage { body: json, received_at: batch.now_ms, ..RawMessage::default() };
-            let Some(finding) = decode(&message).findings.pop().map(Arc::new) else { continue };
-            let Some(known) = self.store.known(check_hash(&finding.id), &finding.id)? else { continue };
-            if known.state != MemberState::Failing {
-                continue;
-            }
-            let history = Arc::new(track::history(Some(&known), batch.now_ms));
-            let mut decision = routes.decide(&finding, Change::StillFailing, &history, true, self.routes.limits());
             // The others decided when it came; and a held script may not hold for ever.
-            keep_only(&mut decision, &hold.script);
-            decision.actions.retain(|action| matches!(action, Action::Send(_)));
-            let event =
-                Event { finding: &finding, change: Change::StillFailing, decision: &decision, sent_at: batch.now_ms };
-            self.act(&event, Some(&known), true, &mut batch);
+            self.once_more(&routes, json, &mut batch, |decision| {
+                decision.keep_only(&hold.script);
+                decision.actions.retain(|action| matches!(action, Action::Send(_)));
+            })?;
         }
         Ok(batch)
+    }
+
+    /// Decides again on what silences muted that are over; `limit` rows at most, so that messages do not wait for it.
+    pub fn release_silenced(&mut self, limit: usize) -> Result<Batch, StoreError> {
+        let routes = self.routes.current();
+        let mut batch = Batch { now_ms: now_ms(), ..Batch::default() };
+        self.fresh.clear();
+        let mut due = BTreeMap::<i64, (Option<Vec<u8>>, HashSet<i64>)>::new();
+        for row in self.store.unmuted(batch.now_ms, limit)? {
+            batch.unmuted.push((row.silence, row.finding, row.target));
+            due.entry(row.finding).or_insert_with(|| (row.json, HashSet::new())).1.insert(row.target);
+        }
+        for (json, muted) in due.into_values() {
+            let Some(json) = json else { continue };
+            let targets = &self.targets;
+            // What was not muted went out when it came. A hold was over before anything could be muted.
+            self.once_more(&routes, json, &mut batch, |decision| {
+                decision.actions.retain(|action| match action {
+                    Action::Send(send) => targets.get(&send.target).is_some_and(|target| muted.contains(&target.id)),
+                    Action::Hold { .. } => false,
+                });
+            })?;
+        }
+        Ok(batch)
+    }
+
+    /// Decides again on a finding that still fails; `keep` takes away what is not to happen twice.
+    fn once_more(
+        &self,
+        routes: &Routes,
+        json: Vec<u8>,
+        batch: &mut Batch,
+        keep: impl FnOnce(&mut Decision),
+    ) -> Result<(), StoreError> {
+        let message = RawMessage { body: json, received_at: batch.now_ms, ..RawMessage::default() };
+        let Some(finding) = decode(&message).findings.pop().map(Arc::new) else { return Ok(()) };
+        let Some(known) = self.store.known(check_hash(&finding.id), &finding.id)? else { return Ok(()) };
+        if known.state != MemberState::Failing {
+            return Ok(());
+        }
+        let change = Change::StillFailing;
+        let history = Arc::new(track::history(Some(&known), batch.now_ms));
+        let mut decision = routes.decide(&finding, change, &history, true, self.routes.limits());
+        keep(&mut decision);
+        self.mute(&finding, change, &mut decision, batch.now_ms);
+        let event = Event { finding: &finding, change, decision: &decision, sent_at: batch.now_ms };
+        self.act(&event, Some(&known), true, batch);
+        Ok(())
+    }
+
+    /// The silences to obey from now on.
+    pub fn obey(&mut self, silences: Silences) {
+        self.silences = silences;
+    }
+
+    /// Passing checks, 98 of 100, are done after two looks.
+    fn mute(&self, finding: &Finding, change: Change, decision: &mut Decision, now: i64) {
+        if !self.silences.is_empty() && opens(change) {
+            let reads = |name: &str| self.targets.get(name).is_some_and(|target| target.kind == LaneKind::Stateful);
+            self.silences.mute(finding, decision, reads, now);
+        }
     }
 }
 
@@ -292,16 +369,6 @@ struct Event<'a> {
     change: Change,
     decision: &'a Decision,
     sent_at: i64,
-}
-
-/// What one script decided.
-fn keep_only(decision: &mut Decision, script: &str) {
-    decision.actions.retain(|action| match action {
-        Action::Send(send) => send.script == script,
-        Action::Hold { script: by, .. } => by == script,
-    });
-    decision.skips.retain(|skip| skip.script == script);
-    decision.failures.retain(|failure| failure.script == script);
 }
 
 /// Changes after which a ticket or an alert may stand.

@@ -14,6 +14,7 @@ pub mod route;
 pub mod serve;
 pub mod service;
 pub mod settings;
+pub mod silence;
 pub mod source;
 pub mod store;
 pub mod track;

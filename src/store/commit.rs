@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension, Transaction, named_params, params};
 
 use super::{
-    Batch, Committed, Enqueued, MemberState, NewRecord, Payload, Store, StoreError, StoredFinding, Wish, dead,
+    Batch, Committed, Enqueued, MemberState, NewRecord, Payload, Store, StoreError, StoredFinding, Wish, dead, silences,
 };
 
 impl Store {
@@ -22,6 +22,7 @@ impl Store {
                 write_wish(transaction, wish, batch.now_ms, &mut committed.deliveries)?;
             }
             write_holds(transaction, &batch)?;
+            silences::write_muted(transaction, &batch)?;
             for letter in &batch.dead_letters {
                 dead::insert(transaction, letter, batch.now_ms)?;
             }
