@@ -4,6 +4,7 @@ mod check;
 mod print;
 mod routes;
 mod run;
+mod silences;
 mod store;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -102,6 +103,9 @@ enum Command {
     /// What could not be read, decided or delivered.
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
+    /// What nobody shall hear of for a while.
+    #[command(subcommand)]
+    Silences(SilencesCommand),
     /// Lanes of the targets.
     #[command(subcommand)]
     Targets(TargetsCommand),
@@ -171,6 +175,25 @@ enum DeadLettersCommand {
 }
 
 #[derive(Subcommand)]
+enum SilencesCommand {
+    /// Those in force first, with what each one muted.
+    List {
+        /// Leaves out those that have ended.
+        #[arg(long)]
+        active: bool,
+    },
+    /// Adds one, after telling what it would have muted in the last days.
+    Add(silences::Add),
+    /// Ends one now.
+    Expire {
+        id: i64,
+        /// Who ends it.
+        #[arg(long, env = "USER", default_value = "", hide_default_value = true)]
+        author: String,
+    },
+}
+
+#[derive(Subcommand)]
 enum TargetsCommand {
     List,
     /// Holds a target's rows back until `resume`; survives restarts.
@@ -197,6 +220,7 @@ pub fn main() -> ExitCode {
             store::list(&cli.common, crate::store::FindingFilter { state, account, rule, limit })
         }
         Command::DeadLetters(command) => store::dead_letters(&cli.common, command),
+        Command::Silences(command) => silences::silences(&cli.common, command),
         Command::Targets(command) => store::targets(&cli.common, command),
     };
     match outcome {

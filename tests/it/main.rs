@@ -1,5 +1,5 @@
 //! Black-box tests: the built binary between simulators. `support` starts both; `flow` is the way of a finding, `crash`
-//! kills the binary, `cli` reads its reports, `remediation` publishes to a topic, `scripts` are wrong or hostile, `architecture` reads its sources, `fixtures` are frozen events, `localstack` needs a real SQS.
+//! kills the binary, `cli` reads its reports, `remediation` publishes to a topic, `scripts` are wrong or hostile, `silences` mute, `architecture` reads its sources, `fixtures` are frozen events, `localstack` needs a real SQS.
 
 mod architecture;
 mod cli;
@@ -10,4 +10,5 @@ mod flow;
 mod localstack;
 mod remediation;
 mod scripts;
+mod silences;
 mod support;
