@@ -16,6 +16,7 @@ pub mod serve;
 pub mod service;
 pub mod settings;
 mod siblings;
+pub mod silence;
 pub mod source;
 pub mod store;
 pub mod track;

@@ -15,15 +15,22 @@ use crate::{
     deliver::{Lanes, backoff},
     engine::Engine,
     finding::RawMessage,
+    silence::Keeper,
     source::{Receipt, Taken},
     store::{Batch, Store, StoreError},
 };
+
+/// How often is looked what else there is to do; a changed silence counts within a second.
+const UPKEEP: Duration = Duration::from_millis(500);
+/// What silences muted that are over is decided again in such portions, so that messages do not wait for it.
+const UNMUTED: usize = 500;
 
 /// Messages of all sources, one batch after the other, into the outbox.
 pub struct Pipeline {
     pub engine: Engine,
     pub store: Store,
     pub lanes: Arc<Lanes>,
+    pub silences: Keeper,
     pub max_batch: usize,
     /// Takes nothing out of a queue.
     pub dry_run: bool,
@@ -34,7 +41,9 @@ pub struct Pipeline {
 impl Pipeline {
     /// Runs until every source has ended and the last message is durable.
     pub async fn run(mut self, mut arrivals: mpsc::Receiver<Vec<Taken>>) {
-        let mut upkeep = tokio::time::interval(Duration::from_secs(1));
+        // Before the first message: a restart mutes as well.
+        self.keep_silences().await;
+        let mut upkeep = tokio::time::interval(UPKEEP);
         loop {
             tokio::select! {
                 taken = arrivals.recv() => {
@@ -94,8 +103,31 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Holds that are over, and messages that an operator sent through again.
+    /// Takes over changed silences, and decides again on what those muted that are over.
+    async fn keep_silences(&mut self) {
+        let now = now_ms();
+        match self.silences.changed(now) {
+            Ok(Some(silences)) => self.engine.obey(silences),
+            Ok(None) => {}
+            Err(error) => tracing::error!(error = %error, "silences can't be read; the last ones stay"),
+        }
+        if let Err(error) = self.silences.speak(now).await {
+            tracing::error!(error = %error, "what is said of silences can't be stored; trying again");
+        }
+        match tokio::task::block_in_place(|| self.engine.release_silenced(UNMUTED)) {
+            Ok(batch) if batch.unmuted.is_empty() => {}
+            Ok(batch) => {
+                if let Err(error) = self.commit(batch).await {
+                    tracing::error!(error = %error, "what was muted could not be decided; trying again");
+                }
+            }
+            Err(error) => tracing::error!(error = %error, "what was muted can't be read"),
+        }
+    }
+
+    /// Silences, holds that are over, and messages that an operator sent through again.
     async fn upkeep(&mut self) {
+        self.keep_silences().await;
         let due = matches!(self.store.next_hold(), Ok(Some(at)) if at <= now_ms());
         if due {
             let released = tokio::task::block_in_place(|| self.engine.release_holds());

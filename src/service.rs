@@ -27,6 +27,7 @@ use crate::{
     route::LiveRoutes,
     serve,
     settings::{Settings, SourceSettings},
+    silence::Keeper,
     source::{FileSource, Intake, SourceState, SqsSource, Taken, WebhookSource, webhook_routes},
     store::{Access, Retention, Store, StoreError},
 };
@@ -100,6 +101,7 @@ pub async fn run(
         engine,
         store: store.clone(),
         lanes: Arc::clone(&lanes),
+        silences: Keeper::new(store.clone()),
         max_batch: settings.service.max_batch.max(1),
         dry_run: options.dry_run,
         give_up: give_up.clone(),

@@ -168,7 +168,7 @@ pub enum Content {
 pub struct Record {
     /// The check as one JSON object, its own keys (camelCase) and unknown fields untouched.
     pub check: String,
-    /// `{"score":..,"change":"..","actions":[..],"skips":[..],"held":[..],"silenced":..,"routes_version":".."}`.
+    /// `{"score":..,"change":"..","actions":[..],"skips":[..],"held":[..],"silenced":[..],"routes_version":".."}`.
     pub router: String,
     /// The check's own time: newest of its update dates. Milliseconds since the epoch.
     pub time_ms: i64,

@@ -5,6 +5,7 @@ mod config;
 mod print;
 mod routes;
 mod run;
+mod silences;
 mod store;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -105,6 +106,9 @@ enum Command {
     /// What could not be read, decided or delivered.
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
+    /// What nobody shall hear of for a while.
+    #[command(subcommand)]
+    Silences(SilencesCommand),
     /// Lanes of the targets.
     #[command(subcommand)]
     Targets(TargetsCommand),
@@ -176,6 +180,25 @@ enum DeadLettersCommand {
 }
 
 #[derive(Subcommand)]
+enum SilencesCommand {
+    /// Those in force first, with what each one muted.
+    List {
+        /// Leaves out those that have ended.
+        #[arg(long)]
+        active: bool,
+    },
+    /// Adds one, after telling what it would have muted in the last days.
+    Add(silences::Add),
+    /// Ends one now.
+    Expire {
+        id: i64,
+        /// Who ends it.
+        #[arg(long, env = "USER", default_value = "", hide_default_value = true)]
+        author: String,
+    },
+}
+
+#[derive(Subcommand)]
 enum TargetsCommand {
     List,
     /// Holds a target's rows back until `resume`; survives restarts.
@@ -215,6 +238,7 @@ where
             store::list(&cli.common, crate::store::FindingFilter { state, account, rule, limit })
         }
         Command::DeadLetters(command) => store::dead_letters(&cli.common, command),
+        Command::Silences(command) => silences::silences(&cli.common, command),
         Command::Targets(command) => store::targets(&cli.common, command),
         Command::Config(args) => config::config(&cli.common, args),
     };

@@ -10,7 +10,7 @@ use crate::{
     store::{Access, FindingFilter, Retried, Store},
 };
 
-fn open(common: &Common) -> Result<Store, Failure> {
+pub(super) fn open(common: &Common) -> Result<Store, Failure> {
     Ok(Store::open(&settings(common)?.store, Access::Command)?)
 }
 
@@ -108,6 +108,18 @@ pub fn show(common: &Common, check_id: &str) -> Outcome {
             } else if let Some(hold) = action.get("hold") {
                 println!("    hold: {} ({})", print::plain(&text(&hold["reason"])), text(&hold["script"]));
             }
+        }
+        for silence in trace["silenced"].as_array().into_iter().flatten() {
+            let targets: Vec<&str> =
+                silence["targets"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_str).collect();
+            println!(
+                "    muted for {} by silence {} of {} until {}: {}",
+                targets.join(", "),
+                silence["id"],
+                print::plain(&text(&silence["author"])),
+                print::time(silence["expires_at"].as_i64().unwrap_or(0)),
+                print::plain(&text(&silence["reason"]))
+            );
         }
         for skip in trace["skips"].as_array().into_iter().flatten() {
             println!("    skip: {} ({})", print::plain(&text(&skip["reason"])), text(&skip["script"]));

@@ -18,6 +18,9 @@ pub struct Decision {
     /// Scripts that failed on this finding; what the others decided stands.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<ScriptFailure>,
+    /// Silences that keep some of the actions from their targets; not the scripts' word but an operator's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub silenced: Vec<Silenced>,
     /// `log(text)` of the scripts: script, text.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<(String, String)>,
@@ -25,6 +28,18 @@ pub struct Decision {
     pub routes_version: String,
     /// `finding.env` as the scripts saw it.
     pub env: String,
+}
+
+impl Decision {
+    /// Leaves what one script decided.
+    pub fn keep_only(&mut self, script: &str) {
+        self.actions.retain(|action| match action {
+            Action::Send(send) => send.script == script,
+            Action::Hold { script: by, .. } => by == script,
+        });
+        self.skips.retain(|skip| skip.script == script);
+        self.failures.retain(|failure| failure.script == script);
+    }
 }
 
 /// One thing to do.
@@ -82,6 +97,18 @@ pub struct Skip {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
     pub reason: String,
+}
+
+/// A silence that keeps actions from their targets, as `router.silenced` and `explain` show it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Silenced {
+    pub id: i64,
+    pub author: String,
+    pub reason: String,
+    /// Milliseconds since the epoch.
+    pub expires_at: i64,
+    /// Targets that did not hear of it.
+    pub targets: Vec<String>,
 }
 
 /// A script that failed on a finding.

@@ -120,15 +120,17 @@ fn matches(globs: &Mutex<HashMap<String, GlobMatcher>>, text: &str, glob: &str) 
     if let Some(matcher) = globs.get(glob) {
         return Ok(matcher.is_match(text));
     }
-    let matcher = match GlobBuilder::new(glob).build() {
-        Ok(glob) => glob.compile_matcher(),
-        Err(error) => return fail(error.to_string()),
-    };
+    let matcher = self::glob(glob).or_else(fail)?;
     let found = matcher.is_match(text);
     if globs.len() < GLOBS {
         globs.insert(glob.to_owned(), matcher);
     }
     Ok(found)
+}
+
+/// A glob as `matches` takes it, compiled; the problem in words.
+pub fn glob(text: &str) -> Result<GlobMatcher, String> {
+    GlobBuilder::new(text).build().map(|glob| glob.compile_matcher()).map_err(|error| error.to_string())
 }
 
 fn local_time(now: i64, zone: &str) -> Fails<Map> {

@@ -17,9 +17,10 @@ use std::{
     time::Duration,
 };
 
-pub use action::{Action, Decision, ScriptFailure, Send, Skip};
+pub use action::{Action, Decision, ScriptFailure, Send, Silenced, Skip};
 pub use cases::{CaseResult, run as run_cases};
 pub use digest::window_end;
+pub use engine::glob;
 pub use live::LiveRoutes;
 use rhai::{AST, Engine, Module, Scope};
 use serde::Deserialize;

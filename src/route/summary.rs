@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Action, Decision};
+use super::{Action, Decision, Silenced};
 use crate::finding::Change;
 
 #[derive(Serialize)]
@@ -13,7 +13,7 @@ struct Summary<'a> {
     actions: Vec<Sent<'a>>,
     skips: Vec<Said<'a>>,
     held: Vec<Held<'a>>,
-    silenced: bool,
+    silenced: &'a [Silenced],
     routes_version: &'a str,
 }
 
@@ -62,7 +62,7 @@ pub fn summary(change: Change, decision: &Decision) -> String {
         actions,
         skips,
         held,
-        silenced: false,
+        silenced: &decision.silenced,
         routes_version: &decision.routes_version,
     };
     // Refused only for maps whose keys are no text, and there is no map in it.

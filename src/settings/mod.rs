@@ -62,6 +62,22 @@ pub struct Service {
     pub max_batch: usize,
     /// What one evaluation of a script may cost.
     pub limits: RouteLimits,
+    pub silences: SilenceSettings,
+}
+
+/// `silences:` in router.yaml.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SilenceSettings {
+    /// How long a silence may last.
+    #[serde(deserialize_with = "duration")]
+    pub max: Duration,
+}
+
+impl Default for SilenceSettings {
+    fn default() -> Self {
+        Self { max: Duration::from_secs(90 * 86_400) }
+    }
 }
 
 impl Default for Service {
@@ -75,6 +91,7 @@ impl Default for Service {
             keep_resolved: days(90),
             max_batch: 256,
             limits: RouteLimits::default(),
+            silences: SilenceSettings::default(),
         }
     }
 }

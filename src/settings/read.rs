@@ -89,7 +89,7 @@ struct BacklogSettings {
     _warn_at: Option<Value>,
 }
 
-const TOP_KEYS: [&str; 12] = [
+const TOP_KEYS: [&str; 13] = [
     "listen",
     "store",
     "routes",
@@ -102,6 +102,7 @@ const TOP_KEYS: [&str; 12] = [
     "keep_resolved",
     "max_batch",
     "limits",
+    "silences",
 ];
 
 /// A document with its file's name.

@@ -6,17 +6,26 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-/// `250ms 5s 2m 24h`, as everywhere in router.yaml.
+/// `250ms 5s 2m 24h 7d`, as everywhere in router.yaml.
 pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_duration(&text).map_err(serde::de::Error::custom)
 }
 
-/// `250ms 5s 2m 24h`; the problem in words for anything else.
+/// `250ms 5s 2m 24h 7d`; the problem in words for anything else.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let problem = || format!("`{text}` is no duration; write e.g. 250ms, 5s, 2m or 24h");
-    let span: SignedDuration = text.parse().map_err(|_| problem())?;
-    Duration::try_from(span).map_err(|_| problem())
+    let problem = || format!("`{text}` is no duration; write e.g. 250ms, 5s, 2m, 24h or 7d");
+    // The library leaves days out, as clocks are changed on some; here a day is 24 hours.
+    let (days, rest) = match text.split_once('d') {
+        Some((days, rest)) => (days.trim().parse::<u64>().map_err(|_| problem())?, rest.trim()),
+        None => (0, text),
+    };
+    let days = days.checked_mul(86_400).map(Duration::from_secs).ok_or_else(problem)?;
+    if rest.is_empty() && text.contains('d') {
+        return Ok(days);
+    }
+    let span: SignedDuration = rest.parse().map_err(|_| problem())?;
+    Duration::try_from(span).ok().and_then(|rest| days.checked_add(rest)).ok_or_else(problem)
 }
 
 /// `20GB`, `512MiB`, or a number of bytes.
@@ -43,5 +52,22 @@ impl<'de> Deserialize<'de> for Bytes {
             .parse()
             .map_err(|_| serde::de::Error::custom(format!("`{text}` is no size; write e.g. 20GB")))?;
         Ok(Self(number.saturating_mul(unit)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_with_days_and_without() {
+        let hours = |hours: u64| Ok(Duration::from_secs(hours * 3600));
+        assert_eq!(parse_duration("7d"), hours(168));
+        assert_eq!(parse_duration("1d12h"), hours(36));
+        assert_eq!(parse_duration("24h"), hours(24));
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        for text in ["", "d", "-1d", "7dd", "7d-1h", "fast", "99999999999999999999d", "300000000000000d"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension, Transaction, named_params, params};
 
 use super::lanes::is_digest;
 use super::{
-    Batch, Committed, Enqueued, MemberState, NewRecord, Payload, Store, StoreError, StoredFinding, Wish, dead,
+    Batch, Committed, Enqueued, MemberState, NewRecord, Payload, Store, StoreError, StoredFinding, Wish, dead, silences,
 };
 
 impl Store {
@@ -23,6 +23,7 @@ impl Store {
                 write_wish(transaction, wish, batch.now_ms, &mut committed.deliveries)?;
             }
             write_holds(transaction, &batch)?;
+            silences::write_muted(transaction, &batch)?;
             for letter in &batch.dead_letters {
                 dead::insert(transaction, letter, batch.now_ms)?;
             }
@@ -209,7 +210,7 @@ fn resolve_key(
             transaction
                 .prepare_cached("DELETE FROM deliveries WHERE target = ?1 AND key = ?2")?
                 .execute(params![target, key])?;
-            return super::lanes::answer(
+            return super::settle::answer(
                 transaction,
                 (finding, target, key),
                 now,

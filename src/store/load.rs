@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::{Hold, Known, MemberState, Recent, Store, StoreError, recent};
+use super::{Hold, Known, MemberState, Recent, Store, StoreError, recent, silences};
 use crate::finding::Version;
 
 /// Columns of [`known`], in its order.
@@ -138,6 +138,7 @@ impl Store {
                 [now - keep.decisions_ms],
             )?;
             gone += transaction.execute("DELETE FROM dead_letters WHERE at < ?1", [now - keep.dead_letters_ms])?;
+            gone += silences::prune(transaction, now - keep.decisions_ms)?;
             gone += prune_findings(transaction, now - keep.resolved_ms)?;
             transaction.execute_batch("PRAGMA incremental_vacuum(2000)")?;
             Ok(gone)
@@ -170,6 +171,8 @@ fn prune_findings(transaction: &rusqlite::Transaction<'_>, before: i64) -> rusql
         [before],
     )?;
     transaction.execute(&format!("DELETE FROM members WHERE finding IN ({old})"), [before])?;
+    // The numbers of findings may be used again.
+    transaction.execute(&format!("DELETE FROM silenced WHERE finding IN ({old})"), [before])?;
     transaction.execute(&format!("DELETE FROM findings WHERE id IN ({old})"), [before])
 }
 

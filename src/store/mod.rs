@@ -10,6 +10,8 @@ mod load;
 mod open;
 mod recent;
 mod report;
+mod settle;
+mod silences;
 mod types;
 
 use std::{
@@ -27,6 +29,7 @@ pub use load::{Retention, check_hash};
 pub use open::{Access, StoreError};
 pub use recent::{Recent, Seen, pack};
 pub use report::{AnswerRow, DecisionRow, FindingDetail, FindingFilter, FindingRow, PendingRow, TargetRow};
+pub use silences::{AuditRow, Expired, Muted, SilenceRow, Unmuted};
 pub use types::{
     Batch, Committed, Enqueued, Hold, InboxMessage, Known, MemberState, NewDecision, NewRecord, Payload, StoredFinding,
     Wish,

@@ -3,7 +3,7 @@
 use connectors::SendOptions;
 use serde::{Deserialize, Serialize};
 
-use super::DeadLetter;
+use super::{DeadLetter, Muted};
 use crate::finding::{Change, Version};
 
 /// Everything that must happen because of some messages; one transaction.
@@ -17,6 +17,10 @@ pub struct Batch {
     pub holds: Vec<Hold>,
     /// Findings whose holds are over (they pass, or were decided again): row, script or all.
     pub unholds: Vec<(i64, Option<String>)>,
+    /// Actions that silences kept from their targets.
+    pub muted: Vec<Muted>,
+    /// What was decided again after its silence: silence, finding, target.
+    pub unmuted: Vec<(i64, i64, i64)>,
     pub dead_letters: Vec<DeadLetter>,
     /// Check hash and packed version of every event taken in.
     pub recent: Vec<(u64, u64)>,

@@ -1,5 +1,5 @@
 //! Black-box tests: the built binary between simulators. `support` starts both; `flow` is the way of a finding, `crash`
-//! kills the binary, `bad_days` are hostile input and broken machines, `cli` reads its reports, `config_sync` is Conformity as code, `remediation` publishes to a topic, `scripts` are wrong or hostile, `architecture` reads its sources, `digest` sends summaries, `fixtures` are frozen events, `localstack` needs a real SQS.
+//! kills the binary, `bad_days` are hostile input and broken machines, `cli` reads its reports, `config_sync` is Conformity as code, `remediation` publishes to a topic, `scripts` are wrong or hostile, `silences` mute, `architecture` reads its sources, `digest` sends summaries, `fixtures` are frozen events, `localstack` needs a real SQS.
 
 mod architecture;
 mod bad_days;
@@ -13,4 +13,5 @@ mod flow;
 mod localstack;
 mod remediation;
 mod scripts;
+mod silences;
 mod support;

@@ -2,6 +2,8 @@
 //!
 //! One thread: two events of a check never overtake each other, and each batch sees what the one before it left.
 
+mod later;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -17,8 +19,9 @@ use crate::{
     notice,
     route::{Action, Decision, LiveRoutes, Routes, summary, window_end},
     siblings::Siblings,
+    silence::{Silences, counting},
     store::{
-        Batch, DeadLetter, Hold, Known, MemberState, NewDecision, NewRecord, Recent, Seen, Store, StoreError,
+        Batch, DeadLetter, Hold, Known, MemberState, Muted, NewDecision, NewRecord, Recent, Seen, Store, StoreError,
         StoredFinding, Wish, check_hash, pack,
     },
     track,
@@ -40,6 +43,7 @@ pub struct Engine {
     /// Hashes of the checks that the store remembers: the others need no look-up.
     remembered: HashSet<u64>,
     next_row: i64,
+    silences: Silences,
     /// What the batch at work has changed so far.
     fresh: HashMap<u64, Known>,
     siblings: Siblings,
@@ -55,7 +59,17 @@ impl Engine {
         let recent = store.recent(dedupe_window_ms, now_ms())?;
         let (remembered, next_row) = store.remembered()?;
         let siblings = Siblings::new(store.failing_by_rule()?);
-        Ok(Self { store, routes, targets, recent, remembered, next_row, fresh: HashMap::new(), siblings })
+        Ok(Self {
+            store,
+            routes,
+            targets,
+            recent,
+            remembered,
+            next_row,
+            silences: Silences::default(),
+            fresh: HashMap::new(),
+            siblings,
+        })
     }
 
     /// What must be durable because of these messages. Pure but for what it reads of the store.
@@ -130,7 +144,8 @@ impl Engine {
             history.siblings_failing = self.siblings.others(&finding, state(known.as_ref()), state(next.as_ref()));
         }
         let history = Arc::new(history);
-        let decision = routes.decide(&finding, change, &history, false, self.routes.limits());
+        let mut decision = routes.decide(&finding, change, &history, false, self.routes.limits());
+        self.mute(&finding, change, &mut decision, batch.now_ms);
         let event = Event { finding: &finding, change, decision: &decision, sent_at: message.sent_at, held: false };
         self.act(&event, memory, next.is_some(), batch);
         if let Some(next) = next {
@@ -146,7 +161,8 @@ impl Engine {
         let change = if known.state == MemberState::Failing { Change::StillFailing } else { Change::Passing };
         let history = Arc::new(track::history(Some(known), batch.now_ms));
         let mut decision = routes.decide(finding, change, &history, false, self.routes.limits());
-        keep_only(&mut decision, script);
+        decision.keep_only(script);
+        self.mute(finding, change, &mut decision, batch.now_ms);
         let event = Event { finding, change, decision: &decision, sent_at: batch.now_ms, held: true };
         self.act(&event, Some(known), true, batch);
     }
@@ -198,6 +214,7 @@ impl Engine {
             metrics::counter!("findings_router_skipped_total", "script" => skip.script.clone()).increment(1);
         }
         let router = summary(change, decision);
+        let muted = counting(&decision.silenced);
         for action in &decision.actions {
             match action {
                 Action::Send(send) => {
@@ -230,6 +247,10 @@ impl Engine {
                                 &finding.json,
                             ),
                         }),
+                        (LaneKind::Stateful, Some(_)) if muted.contains_key(send.target.as_str()) => {
+                            metrics::counter!("findings_router_silenced_total", "target" => send.target.clone())
+                                .increment(1);
+                        }
                         // Tickets and alerts are about failures; what passes resolves them by itself, and an event
                         // that came too late changes nothing.
                         // A digest tells what is new since the last one.
@@ -261,6 +282,13 @@ impl Engine {
             }
         }
         let Some(known) = memory.filter(|_| remembers) else { return };
+        for silence in &decision.silenced {
+            batch.muted.extend(silence.targets.iter().filter_map(|name| {
+                let target = self.targets.get(name)?.id;
+                let counts = muted.get(name.as_str()) == Some(&silence.id);
+                Some(Muted { silence: silence.id, finding: known.row, target, counts })
+            }));
+        }
         if matches!(change, Change::Resolved | Change::Suppressed) {
             let mut gone = notice::notice(finding, known, decision.score, &decision.env);
             if change == Change::Suppressed {
@@ -282,35 +310,17 @@ impl Engine {
         });
     }
 
-    /// Decides again on findings whose hold is over.
-    pub fn release_holds(&mut self) -> Result<Batch, StoreError> {
-        let routes = self.routes.current();
-        let mut batch = Batch { now_ms: now_ms(), ..Batch::default() };
-        self.fresh.clear();
-        self.siblings.begin();
-        for (hold, json) in self.store.due_holds(batch.now_ms, 200)? {
-            batch.unholds.push((hold.finding, Some(hold.script.clone())));
-            let message = RawMessage { body: json, received_at: batch.now_ms, ..RawMessage::default() };
-            let Some(finding) = decode(&message).findings.pop().map(Arc::new) else { continue };
-            let Some(known) = self.store.known(check_hash(&finding.id), &finding.id)? else { continue };
-            if known.state != MemberState::Failing {
-                continue;
-            }
-            let history = Arc::new(track::history(Some(&known), batch.now_ms));
-            let mut decision = routes.decide(&finding, Change::StillFailing, &history, true, self.routes.limits());
-            // The others decided when it came; and a held script may not hold for ever.
-            keep_only(&mut decision, &hold.script);
-            decision.actions.retain(|action| matches!(action, Action::Send(_)));
-            let event = Event {
-                finding: &finding,
-                change: Change::StillFailing,
-                decision: &decision,
-                sent_at: batch.now_ms,
-                held: true,
-            };
-            self.act(&event, Some(&known), true, &mut batch);
+    /// The silences to obey from now on.
+    pub fn obey(&mut self, silences: Silences) {
+        self.silences = silences;
+    }
+
+    /// Passing checks, 98 of 100, are done after two looks.
+    fn mute(&self, finding: &Finding, change: Change, decision: &mut Decision, now: i64) {
+        if !self.silences.is_empty() && opens(change) {
+            let reads = |name: &str| self.targets.get(name).is_some_and(|target| target.kind == LaneKind::Stateful);
+            self.silences.mute(finding, decision, reads, now);
         }
-        Ok(batch)
     }
 }
 
@@ -322,16 +332,6 @@ struct Event<'a> {
     sent_at: i64,
     /// Decided later than its event came: what is still failing is new to the target.
     held: bool,
-}
-
-/// What one script decided.
-fn keep_only(decision: &mut Decision, script: &str) {
-    decision.actions.retain(|action| match action {
-        Action::Send(send) => send.script == script,
-        Action::Hold { script: by, .. } => by == script,
-    });
-    decision.skips.retain(|skip| skip.script == script);
-    decision.failures.retain(|failure| failure.script == script);
 }
 
 /// Changes after which a ticket or an alert may stand.

@@ -1,0 +1,83 @@
+//! What is decided later than its event came: holds that are over, and silences.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
+
+use super::{Engine, Event};
+use crate::{
+    clock::now_ms,
+    decode::decode,
+    finding::{Change, RawMessage},
+    route::{Action, Decision, Routes},
+    store::{Batch, MemberState, StoreError, check_hash},
+    track,
+};
+
+impl Engine {
+    /// Decides again on findings whose hold is over.
+    pub fn release_holds(&mut self) -> Result<Batch, StoreError> {
+        let routes = self.routes.current();
+        let mut batch = Batch { now_ms: now_ms(), ..Batch::default() };
+        self.fresh.clear();
+        self.siblings.begin();
+        for (hold, json) in self.store.due_holds(batch.now_ms, 200)? {
+            batch.unholds.push((hold.finding, Some(hold.script.clone())));
+            // The others decided when it came; and a held script may not hold for ever.
+            self.once_more(&routes, json, &mut batch, |decision| {
+                decision.keep_only(&hold.script);
+                decision.actions.retain(|action| matches!(action, Action::Send(_)));
+            })?;
+        }
+        Ok(batch)
+    }
+
+    /// Decides again on what silences muted that are over; `limit` rows at most, so that messages do not wait for it.
+    pub fn release_silenced(&mut self, limit: usize) -> Result<Batch, StoreError> {
+        let routes = self.routes.current();
+        let mut batch = Batch { now_ms: now_ms(), ..Batch::default() };
+        self.fresh.clear();
+        let mut due = BTreeMap::<i64, (Option<Vec<u8>>, HashSet<i64>)>::new();
+        for row in self.store.unmuted(batch.now_ms, limit)? {
+            batch.unmuted.push((row.silence, row.finding, row.target));
+            due.entry(row.finding).or_insert_with(|| (row.json, HashSet::new())).1.insert(row.target);
+        }
+        for (json, muted) in due.into_values() {
+            let Some(json) = json else { continue };
+            let targets = &self.targets;
+            // What was not muted went out when it came. A hold was over before anything could be muted.
+            self.once_more(&routes, json, &mut batch, |decision| {
+                decision.actions.retain(|action| match action {
+                    Action::Send(send) => targets.get(&send.target).is_some_and(|target| muted.contains(&target.id)),
+                    Action::Hold { .. } => false,
+                });
+            })?;
+        }
+        Ok(batch)
+    }
+
+    /// Decides again on a finding that still fails; `keep` takes away what is not to happen twice.
+    fn once_more(
+        &self,
+        routes: &Routes,
+        json: Vec<u8>,
+        batch: &mut Batch,
+        keep: impl FnOnce(&mut Decision),
+    ) -> Result<(), StoreError> {
+        let message = RawMessage { body: json, received_at: batch.now_ms, ..RawMessage::default() };
+        let Some(finding) = decode(&message).findings.pop().map(Arc::new) else { return Ok(()) };
+        let Some(known) = self.store.known(check_hash(&finding.id), &finding.id)? else { return Ok(()) };
+        if known.state != MemberState::Failing {
+            return Ok(());
+        }
+        let change = Change::StillFailing;
+        let history = Arc::new(track::history(Some(&known), batch.now_ms));
+        let mut decision = routes.decide(&finding, change, &history, true, self.routes.limits());
+        keep(&mut decision);
+        self.mute(&finding, change, &mut decision, batch.now_ms);
+        let event = Event { finding: &finding, change, decision: &decision, sent_at: batch.now_ms, held: true };
+        self.act(&event, Some(&known), true, batch);
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+//! What an attempt came to, in one transaction: the row, the ledger and the answer for `explain`.
+
+use std::sync::Arc;
+
+use connectors::{Ledger, LedgerState, Wanted};
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use super::{DeadLetter, Left, Loaded, Settlement, Store, StoreError, dead};
+
+impl Store {
+    /// Records what became of an attempt at `row`.
+    pub async fn settle(
+        &self,
+        row: Arc<Loaded>,
+        target: i64,
+        target_name: Arc<str>,
+        what: Settlement,
+        now: i64,
+    ) -> Result<Left, StoreError> {
+        self.write(move |transaction| settle(transaction, &row, target, &target_name, &what, now)).await
+    }
+}
+
+fn settle(
+    transaction: &Transaction<'_>,
+    row: &Loaded,
+    target: i64,
+    target_name: &str,
+    what: &Settlement,
+    now: i64,
+) -> rusqlite::Result<Left> {
+    let wanted = match row.wanted {
+        Wanted::Open => "open",
+        Wanted::Resolved => "resolved",
+    };
+    let place = (row.finding, target, row.key.as_str());
+    match what {
+        Settlement::Done { ledger, fingerprint, detail } => {
+            if let Some(ledger) = ledger {
+                write_ledger(transaction, target, row, ledger, fingerprint, now)?;
+            }
+            answer(transaction, place, now, wanted, "delivered", detail)?;
+            finish(transaction, row, now)
+        }
+        Settlement::Nothing { detail } => {
+            answer(transaction, place, now, wanted, "nothing", detail)?;
+            finish(transaction, row, now)
+        }
+        Settlement::Adopted { ledger, fingerprint } => {
+            write_ledger(transaction, target, row, ledger, fingerprint, now)?;
+            answer(transaction, place, now, wanted, "found", "an earlier attempt had been applied")?;
+            again(transaction, row, "waiting", now, row.attempts, None)
+        }
+        Settlement::NotThere { attempts } => again(transaction, row, "waiting", now, *attempts, None),
+        Settlement::Retry { unknown, due_at, attempts, class, detail } => {
+            if *class != "throttled" {
+                answer(transaction, place, now, wanted, class, detail)?;
+            }
+            again(transaction, row, if *unknown { "unknown" } else { "waiting" }, *due_at, *attempts, Some(detail))
+        }
+        Settlement::Dead { class, detail } => {
+            answer(transaction, place, now, wanted, class, detail)?;
+            let letter = DeadLetter {
+                kind: "delivery",
+                target: Some(target_name.to_owned()),
+                source: None,
+                reason: format!("{class}: {detail}"),
+                check_id: Some(row.payload.notice.check_id.clone()),
+                event_id: Some(row.event_id.clone()),
+                body: serde_json::to_vec(&row.payload).unwrap_or_default(),
+                meta: serde_json::json!({ "key": row.key, "wanted": wanted, "priority": row.priority,
+                    "finding": row.finding, "attempts": row.attempts, "sent_at": row.sent_at }),
+            };
+            dead::insert(transaction, &letter, now)?;
+            finish(transaction, row, now)
+        }
+    }
+}
+
+/// Removes the row, unless a newer wish came in meanwhile.
+fn finish(transaction: &Transaction<'_>, row: &Loaded, now: i64) -> rusqlite::Result<Left> {
+    let gone = transaction
+        .prepare_cached("DELETE FROM deliveries WHERE id = ?1 AND revision = ?2")?
+        .execute(params![row.id, row.revision])?;
+    if gone == 1 { Ok(Left::Gone) } else { again(transaction, row, "waiting", now, 0, None) }
+}
+
+fn again(
+    transaction: &Transaction<'_>,
+    row: &Loaded,
+    state: &str,
+    due_at: i64,
+    attempts: u32,
+    error: Option<&String>,
+) -> rusqlite::Result<Left> {
+    let priority = transaction
+        .prepare_cached(
+            "UPDATE deliveries SET state = ?2, due_at = ?3, attempts = ?4, error = ?5,
+               sending_since = CASE ?2 WHEN 'unknown' THEN sending_since END
+             WHERE id = ?1 RETURNING priority",
+        )?
+        .query_row(params![row.id, state, due_at, attempts, error], |found| found.get(0))
+        .optional()?;
+    Ok(priority.map_or(Left::Gone, |priority| Left::Due { due_at, priority }))
+}
+
+fn write_ledger(
+    transaction: &Transaction<'_>,
+    target: i64,
+    row: &Loaded,
+    ledger: &Ledger,
+    fingerprint: &str,
+    now: i64,
+) -> rusqlite::Result<()> {
+    let entry = serde_json::to_string(ledger).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    let payload =
+        serde_json::to_string(&row.payload).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    let state = match ledger.state {
+        LedgerState::Open => "open",
+        LedgerState::Resolved => "resolved",
+    };
+    transaction
+        .prepare_cached(
+            "INSERT INTO ledger (target, key, fingerprint, state, name, entry, payload, updated_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT (target, key) DO UPDATE SET state = ?4, name = ?5, entry = ?6, payload = ?7, updated_at = ?8",
+        )?
+        .execute(params![target, row.key, fingerprint, state, ledger.receipt.name, entry, payload, now])?;
+    Ok(())
+}
+
+/// One line of what `explain` shows.
+pub(super) fn answer(
+    transaction: &Transaction<'_>,
+    (finding, target, key): (i64, i64, &str),
+    now: i64,
+    wanted: &str,
+    class: &str,
+    detail: &str,
+) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO answers (finding, target, key, at, wanted, class, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![finding, target, key, now, wanted, class, detail])?;
+    Ok(())
+}
