@@ -339,8 +339,7 @@ impl Engine {
         if known.state != MemberState::Failing {
             return Ok(());
         }
-        let change = Change::StillFailing;
-        let history = Arc::new(track::history(Some(&known), batch.now_ms));
+        let (change, history) = (Change::StillFailing, Arc::new(track::history(Some(&known), batch.now_ms)));
         let mut decision = routes.decide(&finding, change, &history, true, self.routes.limits());
         keep(&mut decision);
         self.mute(&finding, change, &mut decision, batch.now_ms);
