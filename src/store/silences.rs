@@ -346,6 +346,25 @@ mod tests {
         assert_eq!(counts, [(two, 1, 3), (one, 1, 2)]);
     }
 
+    #[tokio::test]
+    async fn a_silence_is_forgotten_only_after_its_end_was_told_and_nothing_waits_for_it() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = Store::open(&folder.path().join("router.db"), Access::Router).expect("opened");
+        let id = store.add_silence(silence(100)).await.expect("added");
+        let muted = |finding| Muted { silence: id, finding, target: 1, counts: true };
+        let batch = Batch { now_ms: 50, muted: (1..=3).map(muted).collect(), ..Batch::default() };
+        store.commit(batch).await.expect("committed");
+        store.said_of_silence(id, Word::Ended, 100).await.expect("said");
+        assert_eq!(store.unmuted(100, 2).expect("read").len(), 2, "a portion at a time");
+        store.write(|transaction| prune(transaction, 1000)).await.expect("pruned");
+        assert_eq!(store.silences(1000).expect("read").len(), 1, "something still waits");
+        let unmuted = (1..=3).map(|finding| (id, finding, 1)).collect();
+        store.commit(Batch { now_ms: 101, unmuted, ..Batch::default() }).await.expect("committed");
+        store.write(|transaction| prune(transaction, 1000)).await.expect("pruned");
+        assert!(store.silences(1000).expect("read").is_empty());
+        assert_eq!(store.silences_version().expect("read"), 2, "the audit stays");
+    }
+
     #[test]
     fn a_file_of_schema_1_is_migrated_and_keeps_its_rows() {
         let folder = tempfile::tempdir().expect("folder");
