@@ -20,3 +20,4 @@ pub mod silence;
 pub mod source;
 pub mod store;
 pub mod track;
+mod upkeep;

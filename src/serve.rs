@@ -60,8 +60,10 @@ async fn ready(State(running): State<Arc<Running>>) -> (StatusCode, Json<Value>)
     let store = running.store.next_hold().is_ok();
     let full = running.lanes.full().map(|lane| lane.name.to_string());
     let lanes: Vec<Value> = running.lanes.all().map(|lane| lane_status(lane)).collect();
-    let status = if store && full.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "store": store, "full": full, "lanes": lanes })))
+    let disk = crate::upkeep::low_disk(running.store.path());
+    let status =
+        if store && full.is_none() && disk.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "store": store, "full": full, "disk": disk, "lanes": lanes })))
 }
 
 pub fn lane_status(lane: &Lane) -> Value {

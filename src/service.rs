@@ -8,19 +8,11 @@ use std::{
 };
 
 use connectors::ContentKind;
-use metrics_exporter_prometheus::PrometheusHandle;
-use notify_debouncer_full::{
-    DebounceEventResult, new_debouncer,
-    notify::{
-        EventKind, RecursiveMode,
-        event::{AccessKind, AccessMode},
-    },
-};
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::{millis, now_ms},
+    clock::millis,
     deliver::{Lane, LaneKind, Lanes},
     engine::{Engine, Target},
     pipeline::Pipeline,
@@ -30,13 +22,11 @@ use crate::{
     silence::Keeper,
     source::{FileSource, Intake, SourceState, SqsSource, Taken, WebhookSource, webhook_routes},
     store::{Access, Retention, Store, StoreError},
+    upkeep::{upkeep, watch},
 };
 
 /// Batches that may wait between sources and engine: what is received must be processed soon.
 const CHANNEL: usize = 64;
-/// How long a changed script must have rested before it is read.
-const RESTED: Duration = Duration::from_millis(200);
-const UPKEEP: Duration = Duration::from_secs(1);
 
 /// Why the service could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +123,7 @@ pub async fn run(
     Ok(())
 }
 
-fn join(problems: &[crate::route::RouteError]) -> String {
+pub(crate) fn join(problems: &[crate::route::RouteError]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
@@ -286,94 +276,5 @@ async fn until_idle(running: &Running, quiet: Option<Duration>) {
         if idle_since.get_or_insert_with(Instant::now).elapsed() >= quiet {
             return;
         }
-    }
-}
-
-async fn upkeep(running: Arc<Running>, metrics: PrometheusHandle, keep: Retention, stop: CancellationToken) {
-    let mut tick = tokio::time::interval(UPKEEP);
-    let mut rounds = 0_u64;
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = tick.tick() => rounds += 1,
-        }
-        // Every sample of a histogram is kept until then: without it memory would grow where nobody reads /metrics.
-        metrics.run_upkeep();
-        let full = running.lanes.full().map(|lane| Arc::clone(&lane.name));
-        for (name, state) in &running.sources {
-            if state.closed.swap(full.is_some(), Ordering::Relaxed) != full.is_some() {
-                match &full {
-                    Some(target) => {
-                        tracing::error!(source = %name, target = %target, "the lane is full: the source pauses")
-                    }
-                    None => tracing::info!(source = %name, "there is room again: the source goes on"),
-                }
-            }
-        }
-        if let Ok(paused) = running.store.paused_targets() {
-            for lane in running.lanes.all() {
-                if let Some((_, paused)) = paused.iter().find(|(name, _)| **name == *lane.name) {
-                    lane.state.paused.store(*paused, Ordering::Relaxed);
-                }
-            }
-        }
-        for lane in running.lanes.all() {
-            serve::lane_gauges(lane);
-            if rounds.is_multiple_of(5) {
-                let status = serve::lane_status(lane);
-                let _ = running.store.report_lane(lane.id, status, now_ms()).await;
-            }
-        }
-        if rounds.is_multiple_of(60)
-            && let Err(error) = running.store.prune(now_ms(), keep).await
-        {
-            tracing::error!(error = %error, "upkeep of the store failed");
-        }
-    }
-}
-
-/// Exchanges the scripts once their files have changed and rested: editors write in several steps.
-fn watch(routes: Arc<LiveRoutes>) -> Option<impl Sized> {
-    let directory = routes.directory().to_owned();
-    let handler = move |changes: DebounceEventResult| {
-        let Ok(changes) = changes else { return };
-        // Loading the scripts opens them, which is an event too.
-        if changes.iter().all(|change| is_reading(change.kind)) {
-            return;
-        }
-        match routes.reload() {
-            Ok(true) => tracing::info!(version = routes.current().version(), "the scripts were exchanged"),
-            Ok(false) => {}
-            Err(problems) => {
-                tracing::error!(problems = join(&problems), "the changed scripts can't be used; the old set stays");
-            }
-        }
-    };
-    let watching = new_debouncer(RESTED, None, handler).and_then(|mut debouncer| {
-        debouncer.watch(&directory, RecursiveMode::Recursive)?;
-        Ok(debouncer)
-    });
-    watching
-        .inspect_err(|error| {
-            tracing::warn!(directory = %directory.display(), error = %error, "the scripts are not watched: a change needs a restart");
-        })
-        .ok()
-}
-
-fn is_reading(kind: EventKind) -> bool {
-    matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reading_the_scripts_is_no_change_of_them() {
-        assert!(is_reading(EventKind::Access(AccessKind::Open(AccessMode::Any))));
-        assert!(is_reading(EventKind::Access(AccessKind::Close(AccessMode::Read))));
-        assert!(!is_reading(EventKind::Access(AccessKind::Close(AccessMode::Write))));
-        assert!(!is_reading(EventKind::Modify(notify_debouncer_full::notify::event::ModifyKind::Any)));
-        assert!(!is_reading(EventKind::Any));
     }
 }

@@ -29,6 +29,8 @@ pub struct LaneSettings {
     pub probe_interval: Duration,
     /// Rows waiting, in bytes, before the sources pause.
     pub max_bytes: u64,
+    /// Rows waiting, in bytes, that are worth a warning.
+    pub warn_bytes: u64,
 }
 
 impl Default for LaneSettings {
@@ -42,6 +44,7 @@ impl Default for LaneSettings {
             reconcile_wait: Duration::from_secs(60),
             probe_interval: Duration::from_secs(30),
             max_bytes: 20_000_000_000,
+            warn_bytes: 16_000_000_000,
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct LaneState {
     pub paused: AtomicBool,
     /// The service is stopping: send what is there without waiting for full batches.
     pub draining: AtomicBool,
+    /// The backlog was warned of.
+    pub warned: AtomicBool,
     broken: Mutex<Option<Broken>>,
     last_warning: Mutex<String>,
 }

@@ -85,8 +85,8 @@ struct Tls {
 #[serde(default, deny_unknown_fields)]
 struct BacklogSettings {
     max_bytes: Option<Bytes>,
-    #[serde(rename = "warn_at")]
-    _warn_at: Option<Value>,
+    /// A share of it, e.g. `80%`.
+    warn_at: Option<String>,
 }
 
 const TOP_KEYS: [&str; 13] = [
@@ -261,6 +261,13 @@ impl Reader<'_> {
         {
             return Err(self.located(&format!("{path}.rate"), "per_second must be above 0"));
         }
+        let max_bytes = common.backlog.max_bytes.map_or(20_000_000_000, |bytes| bytes.0);
+        let share = common.backlog.warn_at.as_deref().unwrap_or("80%");
+        let share: u64 =
+            share.trim_end_matches('%').trim().parse().ok().filter(|share| *share <= 100).ok_or_else(|| {
+                self.located(&format!("{path}.backlog"), format!("warn_at `{share}` is no share; write e.g. 80%"))
+            })?;
+        let warn_bytes = max_bytes / 100 * share;
         let lane = LaneSettings {
             rate: common.rate,
             concurrency: common.concurrency.clamp(1, 64),
@@ -269,7 +276,8 @@ impl Reader<'_> {
             pause_after: common.pause_after,
             reconcile_wait: common.reconcile_wait,
             probe_interval: common.probe_interval,
-            max_bytes: common.backlog.max_bytes.map_or(20_000_000_000, |bytes| bytes.0),
+            max_bytes,
+            warn_bytes,
         };
         if kind == "file"
             && let Some(Value::String(place)) = own.get_mut("path")

@@ -1,0 +1,149 @@
+//! What happens once a second beside the flow: sources pause and go on, lanes report, the store is pruned, scripts are
+//! exchanged.
+
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use notify_debouncer_full::{
+    DebounceEventResult, new_debouncer,
+    notify::{
+        EventKind, RecursiveMode,
+        event::{AccessKind, AccessMode},
+    },
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::now_ms,
+    deliver::Lanes,
+    route::LiveRoutes,
+    serve,
+    service::{Running, join},
+    store::Retention,
+};
+
+const UPKEEP: Duration = Duration::from_secs(1);
+/// How long a changed script must have rested before it is read.
+const RESTED: Duration = Duration::from_millis(200);
+/// The sources pause where less than a tenth of the disk is free, unless that is still this much.
+const ENOUGH_FREE: u64 = 1 << 30;
+
+pub async fn upkeep(running: Arc<Running>, metrics: PrometheusHandle, keep: Retention, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(UPKEEP);
+    let mut rounds = 0_u64;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => rounds += 1,
+        }
+        // Every sample of a histogram is kept until then: without it memory would grow where nobody reads /metrics.
+        metrics.run_upkeep();
+        open_and_close(&running);
+        if let Ok(paused) = running.store.paused_targets() {
+            for lane in running.lanes.all() {
+                if let Some((_, paused)) = paused.iter().find(|(name, _)| **name == *lane.name) {
+                    lane.state.paused.store(*paused, Ordering::Relaxed);
+                }
+            }
+        }
+        for lane in running.lanes.all() {
+            serve::lane_gauges(lane);
+            if rounds.is_multiple_of(5) {
+                let status = serve::lane_status(lane);
+                let _ = running.store.report_lane(lane.id, status, now_ms()).await;
+            }
+        }
+        warn_of_backlogs(&running.lanes);
+        if rounds.is_multiple_of(60)
+            && let Err(error) = running.store.prune(now_ms(), keep).await
+        {
+            tracing::error!(error = %error, "upkeep of the store failed");
+        }
+    }
+}
+
+/// The sources pause while a lane is full or the disk nearly so: what is not received stays safe in its queue.
+fn open_and_close(running: &Running) {
+    let reason = match running.lanes.full() {
+        Some(lane) => Some(format!("the lane of {} is full", lane.name)),
+        None => low_disk(running.store.path()),
+    };
+    for (name, state) in &running.sources {
+        if state.closed.swap(reason.is_some(), Ordering::Relaxed) != reason.is_some() {
+            match &reason {
+                Some(reason) => tracing::error!(source = %name, reason, "the source pauses"),
+                None => tracing::info!(source = %name, "there is room again: the source goes on"),
+            }
+        }
+    }
+}
+
+/// Why nothing more should be written there.
+pub fn low_disk(store: &Path) -> Option<String> {
+    let folder = store.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    let (free, all) = (disk.f_bavail.saturating_mul(disk.f_frsize), disk.f_blocks.saturating_mul(disk.f_frsize));
+    let low = free < ENOUGH_FREE && free.saturating_mul(10) < all;
+    low.then(|| format!("the disk of the store has {} MB free of {} MB", free / 1_000_000, all / 1_000_000))
+}
+
+fn warn_of_backlogs(lanes: &Lanes) {
+    for lane in lanes.all() {
+        let bytes = lane.state.bytes.load(Ordering::Relaxed);
+        let high = bytes >= lane.settings.warn_bytes;
+        if lane.state.warned.swap(high, Ordering::Relaxed) != high && high {
+            tracing::warn!(target = %lane.name, bytes, max_bytes = lane.settings.max_bytes,
+                "the backlog grows: the sources pause once the lane is full");
+        }
+    }
+}
+
+/// Exchanges the scripts once their files have changed and rested: editors write in several steps.
+pub fn watch(routes: Arc<LiveRoutes>) -> Option<impl Sized> {
+    let directory = routes.directory().to_owned();
+    let handler = move |changes: DebounceEventResult| {
+        let Ok(changes) = changes else { return };
+        // Loading the scripts opens them, which is an event too.
+        if changes.iter().all(|change| is_reading(change.kind)) {
+            return;
+        }
+        match routes.reload() {
+            Ok(true) => tracing::info!(version = routes.current().version(), "the scripts were exchanged"),
+            Ok(false) => {}
+            Err(problems) => {
+                tracing::error!(problems = join(&problems), "the changed scripts can't be used; the old set stays");
+            }
+        }
+    };
+    let watching = new_debouncer(RESTED, None, handler).and_then(|mut debouncer| {
+        debouncer.watch(&directory, RecursiveMode::Recursive)?;
+        Ok(debouncer)
+    });
+    watching
+        .inspect_err(|error| {
+            tracing::warn!(directory = %directory.display(), error = %error, "the scripts are not watched: a change needs a restart");
+        })
+        .ok()
+}
+
+fn is_reading(kind: EventKind) -> bool {
+    matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_the_scripts_is_no_change_of_them() {
+        assert!(is_reading(EventKind::Access(AccessKind::Open(AccessMode::Any))));
+        assert!(is_reading(EventKind::Access(AccessKind::Close(AccessMode::Read))));
+        assert!(!is_reading(EventKind::Access(AccessKind::Close(AccessMode::Write))));
+        assert!(!is_reading(EventKind::Modify(notify_debouncer_full::notify::event::ModifyKind::Any)));
+        assert!(!is_reading(EventKind::Any));
+    }
+}
