@@ -79,12 +79,12 @@ const HISTORY_PAGES: u32 = 20;
 
 impl Slack {
     async fn call(&self, method: &str, body: &Value, channel: &str, now_ms: i64, quota: &dyn Quota) -> Said {
-        let scope = Scope(format!("channel:{channel}"));
-        let mut scopes = vec![scope.clone()];
-        if method != "chat.postMessage" {
-            scopes = vec![Scope(format!("method:{method}"))];
-        }
-        if let Err(closed) = quota.acquire(&scopes).await {
+        // Posts are limited by channel, everything else by method: a limit of the one must not stop the other.
+        let scope = match method {
+            "chat.postMessage" => Scope(format!("channel:{channel}")),
+            _ => Scope(format!("method:{method}")),
+        };
+        if let Err(closed) = quota.acquire(std::slice::from_ref(&scope)).await {
             return Said::Verdict(Verdict::Throttled { after: closed.after, scope: closed.scope });
         }
         let Way::Bot { authorization, .. } = &self.way else {
