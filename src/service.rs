@@ -28,6 +28,9 @@ use crate::{
 /// Batches that may wait between sources and engine: what is received must be processed soon.
 const CHANNEL: usize = 64;
 
+/// Lanes wait so long for what is in flight.
+const LAST_WORDS: Duration = Duration::from_secs(15);
+
 /// Why the service could not start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
@@ -118,7 +121,10 @@ pub async fn run(
     drop(running);
     // Everything else that held the lanes has ended.
     if let Ok(lanes) = Arc::try_unwrap(lanes).map_err(|_| ()) {
-        lanes.stop().await;
+        // A store that hangs must not keep the process.
+        if tokio::time::timeout(LAST_WORDS, lanes.stop()).await.is_err() {
+            tracing::warn!("a lane did not end in time; its rows stay in the store");
+        }
     }
     Ok(())
 }

@@ -331,7 +331,8 @@ async fn settle(lane: &Lane, done: Vec<i64>, dead: Vec<(i64, DeadLetter)>, now: 
     while let Err(error) = lane.store.settle_records(done.clone(), dead.clone(), now).await {
         tracing::error!(target = %lane.name, error = %error, "the store did not take a result; trying again");
         tries += 1;
-        if tries > 10 {
+        // At an end it is not worth waiting for: the rows stay and are sent again with the same event id.
+        if tries > 10 || lane.state.draining.load(Ordering::Relaxed) {
             return;
         }
         tokio::time::sleep(backoff(tries)).await;
