@@ -11,7 +11,6 @@ use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::a
 
 /// A Monday in November 2026.
 pub const NOW: i64 = 1_795_430_000_123;
-pub const FROM: &str = "1795430000.000100";
 
 /// Answers in order; a request too many is answered 599, which no test expects.
 struct Script(Mutex<VecDeque<ResponseTemplate>>);

@@ -5,10 +5,13 @@ mod common;
 
 use std::time::Duration;
 
-use common::{FROM, NOW, Recorder, Server, deliver, delivery, hostile_notices, json as answer, notice, text};
+use common::{NOW, Recorder, Server, deliver, delivery, hostile_notices, json as answer, notice, text};
 use connectors::{Connector, Found, Health, HttpOptions, Ledger, LedgerState, Receipt, Verdict, Wanted, connect};
 use serde_json::{Value, json};
 use wiremock::ResponseTemplate;
+
+/// A ts as Slack gives them.
+const FROM: &str = "1795430000.000100";
 
 fn options() -> HttpOptions {
     HttpOptions { timeout: Duration::from_secs(2), ..HttpOptions::default() }

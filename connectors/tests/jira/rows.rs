@@ -1,0 +1,252 @@
+//! What a ticket goes through, and what each answer leads to.
+
+use connectors::{Found, LedgerState, Verdict, Wanted};
+
+use super::*;
+use crate::common::{Recorder, deliver, delivery, notice, text};
+
+#[tokio::test]
+async fn a_problem_becomes_one_ticket_with_its_fingerprint() {
+    let server = Server::answering([created()]).await;
+    let one = delivery(notice());
+    let verdict = deliver(&*cloud(&server), &one).await;
+    let Verdict::Delivered { ledger: Some(ledger), .. } = verdict else { panic!("{verdict:?}") };
+    assert_eq!((ledger.receipt.id.as_str(), ledger.receipt.name.as_str()), ("10024", "SOC-24"));
+    let requests = server.requests().await;
+    assert_eq!(server.paths().await, ["POST /rest/api/3/issue"]);
+    let fields = &requests[0].2["fields"];
+    assert_eq!((&fields["project"]["key"], &fields["priority"]["name"]), (&json!("SOC"), &json!("Highest")));
+    let labels = fields["labels"].as_array().expect("labels");
+    assert!(labels.contains(&json!(format!("fr-{}", one.fingerprint))) && labels.contains(&json!("conformity")));
+}
+
+#[tokio::test]
+async fn an_answer_that_leaves_the_creation_open_is_ambiguous() {
+    for said in [
+        empty(500),
+        empty(502),
+        empty(504),
+        text(502, "<html>bad gateway</html>"),
+        text(201, ""),
+        text(201, "{\"id\":\"10024\",\"ke"),
+        text(201, "{}"),
+        created().set_delay(Duration::from_secs(4)),
+    ] {
+        let shown = format!("{said:?}");
+        let server = Server::answering([said]).await;
+        assert_eq!(deliver(&*cloud(&server), &delivery(notice())).await.class(), "ambiguous", "{shown}");
+        assert_eq!(server.requests().await.len(), 1, "it is not sent again before it was looked up: {shown}");
+    }
+}
+
+#[tokio::test]
+async fn what_may_have_been_created_is_looked_up_by_its_label() {
+    let one = delivery(notice());
+    let hit = json!({ "issues": [
+        { "id": "9", "key": "SOC-9", "fields": { "status": { "statusCategory": { "key": "done" } } } },
+        { "id": "10", "key": "SOC-10", "fields": { "status": { "statusCategory": { "key": "new" } } } } ] });
+    let server = Server::answering([answer(200, json!({ "issues": [] })), answer(200, hit)]).await;
+    let connector = cloud(&server);
+    assert!(matches!(connector.find(&one, &Recorder::default()).await, Found::No));
+    let Found::Yes(ledger) = connector.find(&one, &Recorder::default()).await else { panic!("not found") };
+    assert_eq!(ledger.receipt.name, "SOC-10", "an open one counts before a closed one");
+    let (_, path, body) = server.requests().await.remove(0);
+    assert_eq!(path, "/rest/api/3/search/jql");
+    let jql = body["jql"].as_str().expect("a query");
+    assert_eq!(jql, format!("project = \"SOC\" AND labels = \"fr-{}\" ORDER BY created ASC", one.fingerprint));
+    let server = Server::answering([text(200, "<html>")]).await;
+    assert!(matches!(cloud(&server).find(&one, &Recorder::default()).await, Found::Failed(_)));
+}
+
+#[tokio::test]
+async fn a_limit_pauses_what_its_reason_names() {
+    let limited = |reason: &str, after: &str| {
+        empty(429).insert_header("Retry-After", after).insert_header("RateLimit-Reason", reason)
+    };
+    for (reason, after, scope) in [
+        ("jira-burst-based", "2", "endpoint:POST /issue"),
+        ("jira-quota-global-based", "1800", ""),
+        ("jira-quota-tenant-based", "1800", ""),
+        ("", "7", ""),
+    ] {
+        let server = Server::answering([limited(reason, after)]).await;
+        let quota = Recorder::default();
+        let verdict = cloud(&server).deliver(&[delivery(notice())], &quota).await.remove(0);
+        assert_eq!(quota.acquired(), [["endpoint:POST /issue"]]);
+        let Verdict::Throttled { after: wait, scope: found } = verdict else { panic!("{verdict:?}") };
+        assert_eq!((wait.as_secs().to_string().as_str(), found.0.as_str()), (after, scope), "{reason}");
+    }
+    let server = Server::answering([issue("To Do", "new", Value::Null), limited("jira-per-issue-on-write", "3")]).await;
+    let mut one = delivery(notice());
+    one.ledger = Some(linked(LedgerState::Open));
+    let verdict = deliver(&*cloud(&server), &one).await;
+    assert!(matches!(&verdict, Verdict::Throttled { scope, .. } if scope.0 == "issue:10024"), "{verdict:?}");
+}
+
+#[tokio::test]
+async fn what_jira_refuses_and_can_do_without_is_left_out_once() {
+    let refused =
+        |field: &str, problem: &str| answer(400, json!({ "errorMessages": [], "errors": { field: problem } }));
+    let server = Server::answering([refused("priority", "Field 'priority' cannot be set."), created()]).await;
+    let verdict = deliver(&*cloud(&server), &delivery(notice())).await;
+    assert!(
+        matches!(&verdict, Verdict::Delivered { warning: Some(text), .. } if text.contains("priority")),
+        "{verdict:?}"
+    );
+    assert!(server.requests().await[1].2["fields"]["priority"].is_null());
+    // Too long: shorter once, then it is the ticket's fault.
+    let long = || refused("description", "The entered text is too long.");
+    let server = Server::answering([long(), long()]).await;
+    let mut large = notice();
+    large.message = "x".repeat(40_000);
+    assert_eq!(deliver(&*cloud(&server), &delivery(large)).await.class(), "permanent_item");
+    let requests = server.requests().await;
+    assert_eq!(requests.len(), 2);
+    assert!(requests[1].2.to_string().len() < requests[0].2.to_string().len());
+    for field in ["project", "issuetype"] {
+        let server = Server::answering([refused(field, "is unknown")]).await;
+        assert_eq!(deliver(&*cloud(&server), &delivery(notice())).await.class(), "permanent_target", "{field}");
+        assert_eq!(server.requests().await.len(), 1, "no hot loop");
+    }
+}
+
+#[tokio::test]
+async fn every_status_has_its_class() {
+    for (status, class) in [
+        (301, "permanent_target"),
+        (400, "permanent_item"),
+        (401, "permanent_target"),
+        (403, "permanent_target"),
+        (404, "permanent_target"),
+        (405, "permanent_item"),
+        (408, "transient"),
+        (410, "permanent_target"),
+        (413, "permanent_item"),
+        (422, "permanent_item"),
+        (429, "throttled"),
+        (500, "ambiguous"),
+        (501, "ambiguous"),
+        (502, "ambiguous"),
+        (503, "transient"),
+        (504, "ambiguous"),
+        (599, "ambiguous"),
+    ] {
+        let server = Server::answering([empty(status)]).await;
+        assert_eq!(deliver(&*cloud(&server), &delivery(notice())).await.class(), class, "{status}");
+        assert_eq!(server.requests().await.len(), 1, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_that_is_gone_is_told_and_not_made_anew() {
+    for status in [403, 404] {
+        let server = Server::answering([empty(status)]).await;
+        let mut one = delivery(notice());
+        one.ledger = Some(linked(LedgerState::Open));
+        let verdict = deliver(&*cloud(&server), &one).await;
+        assert!(
+            matches!(&verdict, Verdict::Delivered { warning: Some(text), .. } if text.contains("SOC-24")),
+            "{verdict:?}"
+        );
+        assert_eq!(server.requests().await.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_pass_resolves_with_the_resolution_where_the_screen_has_one() {
+    for resolution in [true, false] {
+        let server = Server::answering([
+            issue("To Do", "new", Value::Null),
+            transitions(&[("31", "Done", "done", resolution), ("41", "Won't Do", "done", true)]),
+            empty(204),
+        ])
+        .await;
+        let mut one = delivery(notice());
+        (one.wanted, one.ledger) = (Wanted::Resolved, Some(linked(LedgerState::Open)));
+        let verdict = deliver(&*cloud(&server), &one).await;
+        assert!(matches!(&verdict, Verdict::Delivered { ledger: Some(it), .. } if it.state == LedgerState::Resolved));
+        let (_, path, body) = server.requests().await.remove(2);
+        assert_eq!((path.as_str(), &body["transition"]["id"]), ("/rest/api/3/issue/10024/transitions", &json!("31")));
+        assert_eq!(body["fields"]["resolution"]["name"], if resolution { json!("Fixed") } else { Value::Null });
+    }
+    // Nothing was ever sent for it.
+    let server = Server::answering([]).await;
+    let mut one = delivery(notice());
+    one.wanted = Wanted::Resolved;
+    assert!(matches!(deliver(&*cloud(&server), &one).await, Verdict::Delivered { .. }));
+    assert_eq!(server.requests().await.len(), 0);
+}
+
+#[tokio::test]
+async fn a_failure_after_a_pass_reopens_the_ticket_or_links_a_new_one() {
+    let done = || issue("Done", "done", json!({ "name": "Fixed" }));
+    let server = Server::answering([done(), transitions(&[("11", "To Do", "new", false)]), empty(204)]).await;
+    let mut one = delivery(notice());
+    one.ledger = Some(linked(LedgerState::Resolved));
+    let verdict = deliver(&*cloud(&server), &one).await;
+    assert!(
+        matches!(&verdict, Verdict::Delivered { ledger: Some(it), .. } if it.state == LedgerState::Open),
+        "{verdict:?}"
+    );
+    assert_eq!(server.requests().await[2].2["transition"]["id"], "11");
+    // No way back: a new ticket, linked to the old one.
+    let again = answer(201, json!({ "id": "10099", "key": "SOC-99" }));
+    let server = Server::answering([done(), transitions(&[("41", "Archive", "done", false)]), again, empty(201)]).await;
+    let verdict = deliver(&*cloud(&server), &one).await;
+    let Verdict::Delivered { ledger: Some(ledger), .. } = verdict else { panic!("{verdict:?}") };
+    assert_eq!(ledger.receipt.name, "SOC-99");
+    let (_, path, body) = server.requests().await.remove(3);
+    assert_eq!((path.as_str(), &body["inwardIssue"]["key"]), ("/rest/api/3/issueLink", &json!("SOC-24")));
+}
+
+#[tokio::test]
+async fn a_persons_no_is_respected() {
+    let no = || issue("Risk accepted", "done", Value::Null);
+    let server = Server::answering([no()]).await;
+    let mut one = delivery(notice());
+    one.ledger = Some(linked(LedgerState::Open));
+    assert!(matches!(deliver(&*cloud(&server), &one).await, Verdict::Delivered { .. }));
+    assert_eq!(server.paths().await, ["GET /rest/api/3/issue/10024"], "neither reopened nor commented while it fails");
+    let open_no = issue("Risk accepted", "indeterminate", Value::Null);
+    let server = Server::answering([open_no, answer(201, json!({}))]).await;
+    one.wanted = Wanted::Resolved;
+    assert!(matches!(deliver(&*cloud(&server), &one).await, Verdict::Delivered { .. }));
+    assert_eq!(server.paths().await[1], "POST /rest/api/3/issue/10024/comment");
+}
+
+#[tokio::test]
+async fn a_conflict_is_read_again_and_tried_once_more() {
+    let way = || transitions(&[("31", "Done", "done", false)]);
+    let server = Server::answering([issue("To Do", "new", Value::Null), way(), empty(409), way(), empty(204)]).await;
+    let mut one = delivery(notice());
+    (one.wanted, one.ledger) = (Wanted::Resolved, Some(linked(LedgerState::Open)));
+    assert!(matches!(deliver(&*cloud(&server), &one).await, Verdict::Delivered { .. }));
+    let server = Server::answering([issue("To Do", "new", Value::Null), way(), empty(409), way(), empty(409)]).await;
+    assert_eq!(deliver(&*cloud(&server), &one).await.class(), "ambiguous", "and not for ever");
+    assert_eq!(server.requests().await.len(), 5);
+}
+
+#[tokio::test]
+async fn a_search_that_is_gone_names_the_setting() {
+    let server = Server::answering([empty(410)]).await;
+    let connector = with(&server, json!({ "deployment": "datacenter", "email": null }));
+    let found = connector.find(&delivery(notice()), &Recorder::default()).await;
+    let Found::Failed(Verdict::PermanentTarget { detail }) = found else { panic!("{found:?}") };
+    assert!(detail.contains("deployment: cloud"), "{detail}");
+}
+
+#[tokio::test]
+async fn a_data_center_gets_its_own_paths_markup_and_token() {
+    let server = Server::answering([created(), answer(200, json!({ "issues": [] }))]).await;
+    let connector = with(&server, json!({ "deployment": "datacenter", "email": null }));
+    let mut one = delivery(notice());
+    one.options.assignee = Some("ada".into());
+    assert!(matches!(deliver(&*connector, &one).await, Verdict::Delivered { .. }));
+    connector.find(&one, &Recorder::default()).await;
+    assert_eq!(server.paths().await, ["POST /rest/api/2/issue", "POST /rest/api/2/search"]);
+    let fields = &server.requests().await[0].2["fields"];
+    assert!(fields["description"].is_string(), "{fields}");
+    assert_eq!(fields["assignee"], json!({ "name": "ada" }));
+    let raw = server.0.received_requests().await.expect("recording");
+    assert_eq!(raw[0].headers["authorization"], "Bearer secret");
+}
