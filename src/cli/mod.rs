@@ -2,6 +2,7 @@
 
 mod check;
 mod print;
+mod replay;
 mod routes;
 mod run;
 mod store;
@@ -60,18 +61,30 @@ struct Common {
     /// Configuration of the router.
     #[arg(long, global = true, env = "FINDINGS_ROUTER_CONFIG", default_value = "./router.yaml")]
     config: PathBuf,
-    /// How reports are printed; json is one document.
-    #[arg(long, global = true, value_enum, default_value = "text")]
+    /// How reports are printed; json is one document, markdown is for `routes replay`.
+    #[arg(long = "format", value_name = "FORMAT", global = true, value_enum, default_value = "text")]
+    wanted: Wanted,
+    /// `wanted`, for the commands that print no markdown.
+    #[arg(skip)]
     format: Format,
     /// How the service logs.
     #[arg(long, global = true, value_enum, default_value = "text", env = "FINDINGS_ROUTER_LOG_FORMAT")]
     log_format: Format,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
+    #[default]
     Text,
     Json,
+}
+
+/// What `--format` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Wanted {
+    Text,
+    Json,
+    Markdown,
 }
 
 #[derive(Subcommand)]
@@ -122,6 +135,8 @@ enum RoutesCommand {
         #[arg(long)]
         routes: Option<PathBuf>,
     },
+    /// Shows what would change if other scripts were used, over an archive of events.
+    Replay(replay::ReplayArgs),
 }
 
 #[derive(Subcommand)]
@@ -185,7 +200,14 @@ enum TargetsCommand {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     // A usage error ends with status 2, as clap does by itself.
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    if cli.common.wanted == Wanted::Json {
+        cli.common.format = Format::Json;
+    }
+    if cli.common.wanted == Wanted::Markdown && !matches!(cli.command, Command::Routes(RoutesCommand::Replay(_))) {
+        eprintln!("error: only `routes replay` prints markdown; --format takes text or json here");
+        return ExitCode::from(INVALID);
+    }
     let outcome = match cli.command {
         Command::Run { dry_run, until_idle } => run::run(&cli.common, dry_run, until_idle),
         Command::Check { probe } => check::check(&cli.common, probe),

@@ -2,7 +2,7 @@
 //! `Engine::release_holds` do, with a simulated clock.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, btree_map::Entry},
     sync::Arc,
 };
 
@@ -36,9 +36,16 @@ pub(super) struct Judge {
     /// By set and place (`platform.rhai:12:5`).
     pub failures: BTreeMap<(Side, String), Failed>,
     /// Holds by deadline: when, finding, set, script.
-    due: BTreeMap<(i64, i64, Side, String), ()>,
-    /// The newest version of each finding that is held.
-    held: HashMap<i64, (Arc<Finding>, Known)>,
+    due: BTreeSet<(i64, i64, Side, String)>,
+    held: HashMap<i64, Held>,
+}
+
+/// The newest version of a finding that is held.
+struct Held {
+    finding: Arc<Finding>,
+    known: Known,
+    /// When each script decides again.
+    deadlines: BTreeMap<(Side, String), i64>,
 }
 
 impl Judge {
@@ -48,7 +55,7 @@ impl Judge {
 
     /// Holds still open: what they would have done lies after the archive's end.
     pub fn open_holds(&self, side: Side) -> usize {
-        self.due.keys().filter(|(_, _, of, _)| *of == side).count()
+        self.due.iter().filter(|(_, _, of, _)| *of == side).count()
     }
 
     /// The next event, with what both sets decided on it.
@@ -62,11 +69,12 @@ impl Judge {
         let Some(known) = step.known.as_ref().filter(|_| step.remembers) else { return };
         if matches!(step.change, Change::Resolved | Change::Suppressed) {
             self.outbox.resolve(known.row);
-            if self.held.remove(&known.row).is_some() {
-                self.due.retain(|(_, row, ..), ()| *row != known.row);
+            for ((side, script), at) in self.held.remove(&known.row).into_iter().flat_map(|held| held.deadlines) {
+                self.due.remove(&(at, known.row, side, script));
             }
         } else if let Some(held) = self.held.get_mut(&known.row) {
-            *held = (Arc::clone(&step.finding), known.clone());
+            held.finding = Arc::clone(&step.finding);
+            held.known = known.clone();
         }
     }
 
@@ -89,13 +97,16 @@ impl Judge {
                 }
                 Action::Hold { script, for_ms, .. } if holds => {
                     let Some(known) = known else { continue };
-                    let is_held = self.held.contains_key(&known.row)
-                        && self.due.keys().any(|(_, row, of, by)| (row, of, by) == (&known.row, &side, script));
+                    let held = self.held.entry(known.row).or_insert_with(|| Held {
+                        finding: Arc::clone(&step.finding),
+                        known: known.clone(),
+                        deadlines: BTreeMap::new(),
+                    });
                     // The deadline is fixed at the first hold.
-                    if !is_held {
+                    if let Entry::Vacant(vacant) = held.deadlines.entry((side, script.clone())) {
                         let at = step.finding.received_at.saturating_add(*for_ms);
-                        self.due.insert((at, known.row, side, script.clone()), ());
-                        self.held.insert(known.row, (Arc::clone(&step.finding), known.clone()));
+                        vacant.insert(at);
+                        self.due.insert((at, known.row, side, script.clone()));
                     }
                 }
                 Action::Hold { .. } => {}
@@ -105,14 +116,16 @@ impl Judge {
 
     /// Holds whose deadline lies before the next event: their scripts decide again, as if at the deadline.
     fn release(&mut self, now: i64, ask: &Ask<'_>) {
-        while let Some(entry) = self.due.first_entry().filter(|entry| entry.key().0 <= now) {
-            let ((at, row, side, script), ()) = entry.remove_entry();
-            let Some((finding, known)) = self.held.get(&row).cloned() else { continue };
-            if !self.due.keys().any(|(_, other, ..)| *other == row) {
+        while self.due.first().is_some_and(|(at, ..)| *at <= now) {
+            let Some((at, row, side, script)) = self.due.pop_first() else { return };
+            let Some(held) = self.held.get_mut(&row) else { continue };
+            held.deadlines.remove(&(side, script.clone()));
+            let (finding, known) = (Arc::clone(&held.finding), held.known.clone());
+            if held.deadlines.is_empty() {
                 self.held.remove(&row);
             }
             let history = Arc::new(track::history(Some(&known), at));
-            let finding = Arc::new(Finding { received_at: at, ..(*finding).clone() });
+            let finding = Arc::new(Finding { received_at: at, ..Finding::clone(&finding) });
             let change = Change::StillFailing;
             let step = Step { finding, change, history, known: Some(known), remembers: false };
             let mut decisions = [Decision::default(), Decision::default()];

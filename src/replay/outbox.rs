@@ -1,7 +1,7 @@
 //! The outbox as it would be if every delivery succeeded at once: one entry for each key, under both script sets.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -54,7 +54,7 @@ pub(super) struct Life {
     failing: u32,
     open: bool,
     /// Findings that ever stood behind it.
-    pub members: Vec<i64>,
+    pub members: BTreeSet<i64>,
     /// `platform_to_jira:8`, of the first send.
     pub by: String,
     pub owner: Option<Arc<str>>,
@@ -156,9 +156,7 @@ impl Outbox {
         let life = &mut self.entries[index].lives[side.index()];
         if joins {
             life.failing += 1;
-            if !life.members.contains(&row) {
-                life.members.push(row);
-            }
+            life.members.insert(row);
         }
         let created = life.creates == 0;
         if created {

@@ -140,7 +140,8 @@ enum Fate {
 
 /// Counts and explains. `examples` of each kind of difference, the highest scores first.
 pub fn report(mut replayed: Replayed, old: ScriptSet, new: ScriptSet, examples: usize) -> Report {
-    let stateful = |entry: &Entry| replayed.targets.get(&*entry.target).is_some_and(|t| t.kind() == TargetKind::Stateful);
+    let stateful =
+        |entry: &Entry| replayed.targets.get(&*entry.target).is_some_and(|t| t.kind() == TargetKind::Stateful);
     replayed.entries.retain(stateful);
     replayed.entries.sort_by(|a, b| (&a.target, &a.subject, &a.channel).cmp(&(&b.target, &b.subject, &b.channel)));
     let entries = &replayed.entries;
@@ -299,8 +300,7 @@ fn groups(entries: &[Entry], fates: &[Fate], name: fn(&Entry) -> Option<Arc<str>
 }
 
 fn difference(entries: &[Entry], fates: &[Fate], wanted: fn(Fate) -> bool, most: usize) -> Difference {
-    let mut found: Vec<(usize, Fate)> =
-        fates.iter().copied().enumerate().filter(|(_, fate)| wanted(*fate)).collect();
+    let mut found: Vec<(usize, Fate)> = fates.iter().copied().enumerate().filter(|(_, fate)| wanted(*fate)).collect();
     let total = u64::try_from(found.len()).unwrap_or(u64::MAX);
     let score = |index: usize| entries[index].why.as_ref().map_or(0, |why| why.scores[0].max(why.scores[1]));
     // Stable: equal scores stay in the order of their keys.
@@ -331,9 +331,7 @@ fn example(entries: &[Entry], index: usize, fate: Fate) -> Example {
         old_reason,
         new_reason: match (fate, new_entry) {
             // The event is the one that opened the old ticket: what the new set said of the new place.
-            (Fate::Moves(_), Some(to)) => {
-                to.why.as_ref().map_or(new_reason, |why| why.said[Side::New.index()].clone())
-            }
+            (Fate::Moves(_), Some(to)) => to.why.as_ref().map_or(new_reason, |why| why.said[Side::New.index()].clone()),
             _ => new_reason,
         },
     }
