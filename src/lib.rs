@@ -11,6 +11,7 @@ pub mod engine;
 pub mod finding;
 pub mod notice;
 pub mod pipeline;
+pub mod replay;
 pub mod route;
 pub mod serve;
 pub mod service;

@@ -3,6 +3,7 @@
 mod check;
 mod config;
 mod print;
+mod replay;
 mod routes;
 mod run;
 mod silences;
@@ -62,7 +63,7 @@ struct Common {
     /// Configuration of the router.
     #[arg(long, global = true, env = "FINDINGS_ROUTER_CONFIG", default_value = "./router.yaml")]
     config: PathBuf,
-    /// How reports are printed; json is one document.
+    /// How reports are printed; json is one document, markdown is for `config plan` and `routes replay`.
     #[arg(long, global = true, value_enum, default_value = "text")]
     format: Format,
     /// How the service logs.
@@ -74,7 +75,7 @@ struct Common {
 pub enum Format {
     Text,
     Json,
-    /// For pull requests; `config plan` only.
+    /// For pull requests.
     Markdown,
 }
 
@@ -131,6 +132,8 @@ enum RoutesCommand {
         #[arg(long)]
         routes: Option<PathBuf>,
     },
+    /// Shows what would change if other scripts were used, over an archive of events.
+    Replay(replay::ReplayArgs),
 }
 
 #[derive(Subcommand)]
@@ -223,7 +226,7 @@ where
 {
     // A usage error ends with status 2, as clap does by itself.
     let cli = Cli::parse_from(args);
-    let makes_markdown = matches!(cli.command, Command::Config(_));
+    let makes_markdown = matches!(cli.command, Command::Config(_) | Command::Routes(RoutesCommand::Replay(_)));
     let outcome = match cli.command {
         _ if cli.common.format == Format::Markdown && !makes_markdown => {
             Err(Failure::invalid("this command reports as text or json"))

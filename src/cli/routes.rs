@@ -1,4 +1,4 @@
-//! `routes test` and `routes explain`.
+//! `routes test` and `routes explain`; `routes replay` has a file of its own.
 
 use std::{io::Read, path::PathBuf, sync::Arc};
 
@@ -17,6 +17,7 @@ pub fn routes(common: &Common, command: RoutesCommand) -> Outcome {
     match command {
         RoutesCommand::Test { dir } => test(common, dir),
         RoutesCommand::Explain { file, routes } => explain(common, &file, routes),
+        RoutesCommand::Replay(args) => super::replay::replay(common, args),
     }
 }
 
@@ -36,7 +37,7 @@ fn load(common: &Common, dir: Option<PathBuf>) -> Result<(Routes, RouteLimits), 
     Ok((Routes::load(&dir, &limits).map_err(invalid)?, limits))
 }
 
-fn invalid(problems: Vec<RouteError>) -> Failure {
+pub(super) fn invalid(problems: Vec<RouteError>) -> Failure {
     Failure::invalid(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: "))
 }
 

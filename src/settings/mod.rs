@@ -1,6 +1,7 @@
 //! router.yaml: read, checked, with the place of every error.
 
 mod expand;
+mod outline;
 mod read;
 mod secret;
 mod units;
@@ -13,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+pub use outline::Outline;
 use read::Reader;
 use secrecy::SecretString;
 use serde::Deserialize;

@@ -11,7 +11,7 @@ use std::sync::{
 
 use tokio::sync::{mpsc, oneshot};
 
-pub use file::FileSource;
+pub use file::{FileSource, open};
 pub use sqs::SqsSource;
 pub use webhook::{WebhookSource, routes as webhook_routes};
 

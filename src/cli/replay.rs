@@ -1,0 +1,255 @@
+//! `routes replay`.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{Common, DONE, FAILED, Failure, Format, Outcome, print, routes::invalid};
+use crate::{
+    replay::{Counts, Difference, Group, Input, Replay, Report, ScriptSet, TargetKind, markdown, report},
+    route::{RouteLimits, Routes},
+    settings::Outline,
+    source,
+};
+
+/// Rows of a table on a terminal; JSON has them all.
+const ROWS: usize = 20;
+/// A replay loads every core, and a script that waits for one must not fail for that: operations bound it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const NOTES: &str = "\
+How it counts:
+  Every delivery succeeds at once. A key (target, group or check id, channel) is created once, reopened after it was
+  resolved, resolved when no finding behind it fails. A hold fires when the next event is later than its deadline.
+  finding.now is the newest date of the check, so that a replay repeats; history.ticket and history.last_sent are ().
+  What stands in the archive twice counts once, however far apart. limits.max_time does not apply.
+
+Targets:
+  jira and slack hold tickets and alerts, the other types take records, which are only counted. The types are those of
+  router.yaml, which needs none of its secrets here. Without a router.yaml a target takes records if either set sends
+  it a check that passes, and holds tickets otherwise; any name may be sent to.
+
+Exit status: 0 compared, whatever differs; 1 the archive is damaged or holds no check (what was read is reported);
+2 wrong usage, or scripts that don't compile.
+
+Examples:
+  findings-router routes replay events.jsonl.zst --routes ./routes --against /tmp/main/routes
+  findings-router routes replay a.jsonl.gz b.jsonl.gz --routes new --format markdown > comment.md";
+
+#[derive(Args)]
+#[command(after_help = NOTES)]
+pub struct ReplayArgs {
+    /// JSON lines, each a message as a source gets it; .gz and .zst are unpacked, `-` is standard input.
+    #[arg(required = true)]
+    events: Vec<String>,
+    /// Directory of the scripts to try.
+    #[arg(long, value_name = "NEW")]
+    routes: PathBuf,
+    /// Directory of the scripts to compare with; without it, that of the configuration, else ./routes.
+    #[arg(long, value_name = "OLD")]
+    against: Option<PathBuf>,
+    /// Examples of each kind of difference.
+    #[arg(long, default_value_t = 5)]
+    examples: usize,
+}
+
+pub fn replay(common: &Common, args: ReplayArgs) -> Outcome {
+    let outline = outline(&common.config)?;
+    let (limits, kinds) = match &outline {
+        Some(outline) => (outline.limits.clone(), kinds(&outline.targets)),
+        None => (RouteLimits::default(), BTreeMap::new()),
+    };
+    let limits = RouteLimits { max_time: PATIENCE, ..limits };
+    let against = args.against.or(outline.map(|outline| outline.routes)).unwrap_or_else(|| PathBuf::from("./routes"));
+    let (old, new) = match (Routes::load(&against, &limits), Routes::load(&args.routes, &limits)) {
+        (Ok(old), Ok(new)) => (old, new),
+        (old, new) => {
+            let problems = [old.err(), new.err()].into_iter().flatten().flatten().collect();
+            return Err(invalid(problems));
+        }
+    };
+    let inputs = args.events.iter().map(|path| open(path)).collect::<Result<Vec<_>, _>>()?;
+    let set = |routes: &Routes| ScriptSet {
+        directory: routes.directory().display().to_string(),
+        version: routes.version().to_owned(),
+        ..ScriptSet::default()
+    };
+    let sets = (set(&old), set(&new));
+    let bar = progress();
+    let replayed = Replay { old, new, limits, kinds }.run(inputs, &|lines| bar.inc(lines));
+    bar.finish_and_clear();
+    let report = report(replayed, sets.0, sets.1, args.examples);
+    match common.format {
+        Format::Markdown => print!("{}", markdown(&report)),
+        Format::Json => print::json(&report),
+        Format::Text => text(&report),
+    }
+    for damage in &report.archive.damage {
+        eprintln!("error: {} is damaged: {}; what stands before it was compared", damage.at, damage.problem);
+    }
+    if report.archive.checks == 0 {
+        eprintln!("error: no check in {}: nothing was compared", args.events.join(", "));
+    }
+    Ok(if report.archive.damage.is_empty() && report.archive.checks > 0 { DONE } else { FAILED })
+}
+
+/// router.yaml, if there is one; one that was named must be there.
+fn outline(path: &Path) -> Result<Option<Outline>, Failure> {
+    if !path.exists() && path == Path::new("./router.yaml") {
+        return Ok(None);
+    }
+    Outline::read(path).map(Some).map_err(|problems| {
+        Failure::invalid(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: "))
+    })
+}
+
+fn kinds(targets: &BTreeMap<String, String>) -> BTreeMap<String, TargetKind> {
+    let kind = |kind: &str| match connectors::content_kind(kind) {
+        connectors::ContentKind::Notice => TargetKind::Stateful,
+        connectors::ContentKind::Record => TargetKind::AppendOnly,
+    };
+    targets.iter().map(|(name, of)| (name.clone(), kind(of))).collect()
+}
+
+fn open(path: &str) -> Result<Input, Failure> {
+    if Path::new(path).is_dir() {
+        return Err(Failure::invalid(format!("{path} is a directory; name its files, e.g. {path}/*.jsonl.gz")));
+    }
+    let reader = source::open(path).map_err(|error| Failure::invalid(format!("read {path}: {error}")))?;
+    Ok(Input { name: path.to_owned(), reader })
+}
+
+/// Only on a terminal: elsewhere it draws nothing.
+fn progress() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} events, {per_sec}, {elapsed}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn text(report: &Report) {
+    println!("{}", report.summary);
+    println!("old: {} (version {})", print::plain(&report.old.directory), report.old.version);
+    println!("new: {} (version {})", print::plain(&report.new.directory), report.new.version);
+    let archive = &report.archive;
+    let span = match (archive.from_ms, archive.to_ms) {
+        (Some(from), Some(to)) => format!(", {} to {}", print::time(from), print::time(to)),
+        _ => String::new(),
+    };
+    let changes: Vec<String> = archive.changes.iter().map(|(change, count)| format!("{count} {change}")).collect();
+    println!("archive: {} files, {} lines, {} checks{span}", archive.files, archive.lines, archive.checks);
+    println!("         {}", changes.join(", "));
+    println!();
+    targets(report);
+    for (title, rows) in [("rule", &report.rules), ("account", &report.accounts), ("owner", &report.owners)] {
+        groups(title, rows);
+    }
+    for (title, difference) in [("vanish", &report.vanish), ("appear", &report.appear), ("move", &report.moves)] {
+        examples(title, difference);
+    }
+    if report.old.open_holds + report.new.open_holds > 0 {
+        let (old, new) = (report.old.open_holds, report.new.open_holds);
+        println!("\nheld beyond the end of the archive: {old} by the old set, {new} by the new one");
+    }
+    for failed in &report.script_failures {
+        let (at, reason) = (print::plain(&failed.at), print::plain(&failed.reason));
+        println!("\nFAILED {at}: {} times, first on {}\n       {reason}", failed.count, print::plain(&failed.check_id));
+    }
+    if archive.rejected > 0 {
+        println!("\nno check, {} times:", archive.rejected);
+        for line in &archive.rejected_lines {
+            println!("  {}: {}", print::plain(&line.at), print::plain(&line.reason));
+        }
+        let named = u64::try_from(archive.rejected_lines.len()).unwrap_or(0);
+        if archive.rejected > named {
+            println!("  and {} more", archive.rejected - named);
+        }
+    }
+}
+
+fn change(old: u64, new: u64) -> String {
+    if old == new { old.to_string() } else { format!("{old} -> {new}") }
+}
+
+fn targets(report: &Report) {
+    let rows = report
+        .targets
+        .iter()
+        .map(|row| {
+            let both = |pick: fn(&Counts) -> u64| change(pick(&row.old), pick(&row.new));
+            let guess = if row.kind_guessed { ", guessed" } else { "" };
+            let mut cells = vec![row.target.clone()];
+            match row.kind {
+                TargetKind::AppendOnly => {
+                    cells.push(format!("records{guess}"));
+                    cells.extend(vec![String::new(); 3]);
+                    cells.push(both(|counts| counts.records));
+                    cells.extend(vec![String::new(); 4]);
+                }
+                TargetKind::Stateful => {
+                    cells.push(format!("tickets{guess}"));
+                    cells.extend([
+                        both(|counts| counts.creates),
+                        both(|counts| counts.reopens),
+                        both(|counts| counts.resolves),
+                        String::new(),
+                    ]);
+                    cells.extend([row.appear, row.vanish, row.move_away, row.move_here].map(|count| count.to_string()));
+                }
+            }
+            cells
+        })
+        .collect();
+    let headers =
+        ["target", "takes", "created", "reopened", "resolved", "records", "appear", "vanish", "move away", "move here"];
+    print::table(&headers, rows, "no script sends anything");
+}
+
+/// Only those that differ: the rest is no news.
+fn groups(title: &str, groups: &[Group]) {
+    let changed: Vec<&Group> = groups.iter().filter(|group| group.appear + group.vanish + group.moved > 0).collect();
+    if changed.is_empty() {
+        return;
+    }
+    println!();
+    let rows = changed
+        .iter()
+        .take(ROWS)
+        .map(|group| {
+            let counts = [group.appear, group.vanish, group.moved].map(|count| count.to_string());
+            [vec![group.name.clone(), change(group.old, group.new)], counts.to_vec()].concat()
+        })
+        .collect();
+    print::table(&[title, "created", "appear", "vanish", "move"], rows, "");
+    if changed.len() > ROWS {
+        println!("and {} more", changed.len() - ROWS);
+    }
+}
+
+fn examples(title: &str, difference: &Difference) {
+    if difference.total == 0 {
+        return;
+    }
+    println!("\n{title}: {} of {}", difference.examples.len(), difference.total);
+    for example in &difference.examples {
+        let place = |place: &Option<String>| place.as_deref().map_or_else(|| "nowhere".to_owned(), print::plain);
+        println!("  {}", print::plain(&example.check_id));
+        println!(
+            "    {} -> {}, rule {}, account {}, score {} -> {}",
+            place(&example.old_place),
+            place(&example.new_place),
+            print::plain(&example.rule),
+            print::plain(&example.account),
+            example.old_score,
+            example.new_score
+        );
+        println!("    old: {}", print::plain(&example.old_reason));
+        println!("    new: {}", print::plain(&example.new_reason));
+    }
+}

@@ -1,0 +1,80 @@
+//! What would change if other scripts were used: an archive of events through two script sets side by side.
+//!
+//! `read` -> decode -> `memory` -> both sets decide -> `judge` -> `report`. Everything that depends on order runs on one
+//! thread; decoding and deciding, which don't, run on all cores. No store, no target, no clock: a replay repeats.
+
+mod judge;
+mod markdown;
+mod memory;
+mod outbox;
+mod pipeline;
+mod read;
+mod report;
+
+use std::collections::BTreeMap;
+
+use judge::Failed;
+pub use markdown::markdown;
+use memory::Memory;
+use outbox::{Entry, TargetState};
+pub use outbox::{Side, TargetKind};
+pub use read::{Damage, Input};
+pub use report::{Archive, Counts, Difference, Example, FailedAt, Group, Report, ScriptSet, TargetRow, report};
+use serde::Serialize;
+
+use crate::route::{RouteLimits, Routes};
+
+/// Two script sets, and what they may do.
+pub struct Replay {
+    pub old: Routes,
+    pub new: Routes,
+    pub limits: RouteLimits,
+    /// How the targets of router.yaml take what they are sent; others are judged by what they get.
+    pub kinds: BTreeMap<String, TargetKind>,
+}
+
+/// A part of a line that holds no check.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RejectedLine {
+    /// `events.jsonl:17`.
+    pub at: String,
+    pub reason: String,
+}
+
+/// Everything that a replay found, before it is counted.
+pub struct Replayed {
+    entries: Vec<Entry>,
+    targets: BTreeMap<String, TargetState>,
+    failures: BTreeMap<(Side, String), Failed>,
+    open_holds: [usize; 2],
+    archive: Archive,
+}
+
+/// Of the lines that hold no check, so many are named.
+const NAMED: usize = 20;
+
+impl Replay {
+    /// Reads every input to its end. `progress` is told how many more lines are through.
+    pub fn run(&self, inputs: Vec<Input>, progress: &(dyn Fn(u64) + Sync)) -> Replayed {
+        let mut archive = Archive { files: inputs.len(), ..Archive::default() };
+        let outcome = pipeline::run(self, inputs, progress);
+        archive.lines = outcome.lines;
+        archive.rejected = outcome.rejected;
+        archive.rejected_lines = outcome.rejected_lines;
+        archive.tests = outcome.tests;
+        archive.damage = outcome.damage;
+        let Memory { changes, span, .. } = outcome.memory;
+        archive.checks = changes.values().sum();
+        archive.changes = changes;
+        (archive.from_ms, archive.to_ms) = span.unzip();
+        let judge = outcome.judge;
+        let open_holds = Side::BOTH.map(|side| judge.open_holds(side));
+        Replayed {
+            entries: judge.outbox.entries,
+            targets: judge.outbox.targets.into_iter().collect(),
+            failures: judge.failures,
+            open_holds,
+            archive,
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The outbox as it would be if every delivery succeeded at once: one entry for each key, under both script sets.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
+
+use serde::Serialize;
+
+use crate::{finding::Finding, route::Send};
+
+/// Which of the two script sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    Old,
+    New,
+}
+
+impl Side {
+    pub const BOTH: [Self; 2] = [Self::Old, Self::New];
+
+    pub fn index(self) -> usize {
+        match self {
+            Self::Old => 0,
+            Self::New => 1,
+        }
+    }
+
+    pub fn other(self) -> Self {
+        match self {
+            Self::Old => Self::New,
+            Self::New => Self::Old,
+        }
+    }
+}
+
+/// How a target takes what it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetKind {
+    /// A ticket or an alert for each key.
+    Stateful,
+    /// One record for each event.
+    AppendOnly,
+}
+
+/// What happened to one key under one script set.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Life {
+    pub creates: u32,
+    pub reopens: u32,
+    pub resolves: u32,
+    failing: u32,
+    open: bool,
+    /// Findings that ever stood behind it.
+    pub members: BTreeSet<i64>,
+    /// `platform_to_jira:8`, of the first send.
+    pub by: String,
+    pub owner: Option<Arc<str>>,
+}
+
+/// Why one set made a ticket that the other did not: what both said to the event that opened it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Why {
+    pub scores: [i64; 2],
+    pub said: [String; 2],
+}
+
+/// A ticket or an alert, and the finding that opened it first.
+pub(super) struct Entry {
+    pub target: Arc<str>,
+    /// Group, else check id.
+    pub subject: Arc<str>,
+    pub channel: Option<Arc<str>>,
+    pub check_id: Arc<str>,
+    pub rule: Arc<str>,
+    pub account: Arc<str>,
+    pub lives: [Life; 2],
+    pub why: Option<Why>,
+}
+
+/// What is known of a target.
+pub(super) struct TargetState {
+    /// `None`: router.yaml does not say.
+    given: Option<TargetKind>,
+    sent_passing: bool,
+    pub records: [u64; 2],
+}
+
+impl TargetState {
+    /// Without a router.yaml, a target that is sent checks that pass takes records: tickets are about failures.
+    pub fn kind(&self) -> TargetKind {
+        match self.given {
+            Some(kind) => kind,
+            None if self.sent_passing => TargetKind::AppendOnly,
+            None => TargetKind::Stateful,
+        }
+    }
+
+    pub fn is_guess(&self) -> bool {
+        self.given.is_none()
+    }
+}
+
+type Key = (Arc<str>, Arc<str>, Option<Arc<str>>);
+
+#[derive(Default)]
+pub(super) struct Outbox {
+    pub targets: HashMap<String, TargetState>,
+    pub entries: Vec<Entry>,
+    keys: HashMap<Key, usize>,
+    /// Entries that a failing finding stands behind.
+    members: [HashMap<i64, Vec<usize>>; 2],
+    words: HashSet<Arc<str>>,
+}
+
+impl Outbox {
+    pub fn new(kinds: impl IntoIterator<Item = (String, TargetKind)>) -> Self {
+        let target = |kind| TargetState { given: Some(kind), sent_passing: false, records: [0; 2] };
+        let targets = kinds.into_iter().map(|(name, kind)| (name, target(kind))).collect();
+        Self { targets, ..Self::default() }
+    }
+
+    /// A send for an event; the entry, if it makes a new ticket. `row`: the failing finding, if the event may open one.
+    pub fn send(&mut self, side: Side, send: &Send, finding: &Finding, row: Option<i64>) -> Option<usize> {
+        if !self.targets.contains_key(&send.target) {
+            let unknown = TargetState { given: None, sent_passing: false, records: [0; 2] };
+            self.targets.insert(send.target.clone(), unknown);
+        }
+        let target = self.targets.get_mut(&send.target)?;
+        target.records[side.index()] += 1;
+        target.sent_passing |= finding.status == crate::finding::Status::Success;
+        match (target.kind(), row) {
+            (TargetKind::Stateful, Some(row)) => self.open(side, send, finding, row),
+            (TargetKind::Stateful | TargetKind::AppendOnly, _) => None,
+        }
+    }
+
+    fn open(&mut self, side: Side, send: &Send, finding: &Finding, row: i64) -> Option<usize> {
+        let key = (
+            self.word(&send.target),
+            self.word(send.group.as_deref().unwrap_or(&finding.id)),
+            send.channel.as_deref().map(|channel| self.word(channel)),
+        );
+        let index = match self.keys.get(&key) {
+            Some(&index) => index,
+            None => self.new_entry(key, finding),
+        };
+        let owner = send.assignee.as_deref().or(send.mention.as_deref()).map(|owner| self.word(owner));
+        let of_row = self.members[side.index()].entry(row).or_default();
+        let joins = !of_row.contains(&index);
+        if joins {
+            of_row.push(index);
+        }
+        let life = &mut self.entries[index].lives[side.index()];
+        if joins {
+            life.failing += 1;
+            life.members.insert(row);
+        }
+        let created = life.creates == 0;
+        if created {
+            life.creates = 1;
+            life.owner = owner;
+            life.by = match send.line {
+                Some(line) => format!("{}:{line}", send.script),
+                None => send.script.clone(),
+            };
+        } else if !life.open {
+            life.reopens += 1;
+        }
+        life.open = true;
+        created.then_some(index)
+    }
+
+    fn new_entry(&mut self, key: Key, finding: &Finding) -> usize {
+        let account = if finding.account_name.is_empty() { &finding.account_id } else { &finding.account_name };
+        let (target, subject, channel) = key.clone();
+        let entry = Entry {
+            target,
+            subject,
+            channel,
+            check_id: self.word(&finding.id),
+            rule: self.word(&finding.rule_id),
+            account: self.word(account),
+            lives: Default::default(),
+            why: None,
+        };
+        self.entries.push(entry);
+        self.keys.insert(key, self.entries.len() - 1);
+        self.entries.len() - 1
+    }
+
+    /// The finding passes or is suppressed: what only it stood behind is resolved.
+    pub fn resolve(&mut self, row: i64) {
+        for side in Side::BOTH {
+            for index in self.members[side.index()].remove(&row).unwrap_or_default() {
+                let life = &mut self.entries[index].lives[side.index()];
+                life.failing = life.failing.saturating_sub(1);
+                if life.failing == 0 && life.open {
+                    life.open = false;
+                    life.resolves += 1;
+                }
+            }
+        }
+    }
+
+    /// Rules, accounts and check ids come again and again: one copy of each.
+    fn word(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.words.get(text) {
+            return Arc::clone(known);
+        }
+        let word: Arc<str> = text.into();
+        self.words.insert(Arc::clone(&word));
+        word
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::Status;
+
+    fn send(target: &str, group: Option<&str>) -> Send {
+        Send { script: "s".into(), target: target.into(), group: group.map(str::to_owned), ..Send::default() }
+    }
+
+    fn finding(id: &str, status: Status) -> Finding {
+        Finding { id: id.into(), status, ..Finding::default() }
+    }
+
+    #[test]
+    fn a_group_is_created_once_resolved_after_its_last_member_and_reopened() {
+        let mut outbox = Outbox::default();
+        let (a, b) = (finding("a", Status::Failure), finding("b", Status::Failure));
+        let grouped = send("soc", Some("g"));
+        assert_eq!(outbox.send(Side::New, &grouped, &a, Some(1)), Some(0));
+        assert_eq!(outbox.send(Side::New, &grouped, &b, Some(2)), None);
+        assert_eq!(outbox.send(Side::New, &grouped, &b, Some(2)), None);
+        outbox.resolve(1);
+        assert_eq!(outbox.entries[0].lives[1].resolves, 0);
+        outbox.resolve(2);
+        outbox.resolve(2);
+        assert_eq!(outbox.entries[0].lives[1].resolves, 1);
+        outbox.send(Side::New, &grouped, &a, Some(1));
+        let life = &outbox.entries[0].lives[1];
+        assert_eq!((life.creates, life.reopens, life.resolves), (1, 1, 1));
+        assert_eq!(outbox.entries[0].lives[0].creates, 0);
+    }
+
+    #[test]
+    fn a_target_that_is_sent_a_passing_check_takes_records_unless_router_yaml_says_otherwise() {
+        let mut outbox = Outbox::new([("soc".to_owned(), TargetKind::Stateful)]);
+        for target in ["siem", "soc", "devs"] {
+            outbox.send(Side::Old, &send(target, None), &finding("a", Status::Failure), Some(1));
+        }
+        for target in ["siem", "soc"] {
+            outbox.send(Side::Old, &send(target, None), &finding("b", Status::Success), None);
+        }
+        let kind = |name: &str| outbox.targets[name].kind();
+        assert_eq!(
+            (kind("siem"), kind("soc"), kind("devs")),
+            (TargetKind::AppendOnly, TargetKind::Stateful, TargetKind::Stateful)
+        );
+        assert_eq!(outbox.targets["siem"].records, [2, 0]);
+    }
+}
