@@ -164,6 +164,18 @@ proptest! {
     }
 
     #[test]
+    fn the_text_that_is_kept_is_the_same_version(at in 0..CHECK.len(), byte in any::<u8>(), wrap in 0..10_usize) {
+        let mut body = envelopes(CHECK)[wrap].1.clone().into_bytes();
+        let at = at % body.len();
+        body[at] = byte;
+        let decoded = decode(&RawMessage { body, received_at: 5, ..RawMessage::default() });
+        for finding in &decoded.findings {
+            let again = one(&finding.json);
+            prop_assert_eq!(&again.event_id, &finding.event_id);
+        }
+    }
+
+    #[test]
     fn unknown_fields_are_never_lost(key in "[a-z]{12}", value in "\\PC{0,40}") {
         let mut check: Value = serde_json::from_str(CHECK).expect("a check");
         check[&key] = json!(value);
