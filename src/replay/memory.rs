@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     finding::{Change, Finding, History},
+    siblings::Siblings,
     store::{Known, Recent, pack},
     track,
 };
@@ -27,6 +28,7 @@ pub(super) struct Memory {
     recent: Recent,
     known: HashMap<u64, Known>,
     next_row: i64,
+    siblings: Siblings,
     /// Time of the event before.
     clock: i64,
     pub changes: BTreeMap<&'static str, u64>,
@@ -41,6 +43,7 @@ impl Memory {
             recent: Recent::new(i64::MAX / 2),
             known: HashMap::new(),
             next_row: 1,
+            siblings: Siblings::default(),
             clock: 0,
             changes: BTreeMap::new(),
             span: None,
@@ -69,11 +72,18 @@ impl Memory {
             self.next_row += 1;
         }
         let remembers = next.is_some();
+        let state = |known: Option<&Known>| known.map(|known| known.state);
+        let siblings = match (state(known), state(next.as_ref())) {
+            (None, None) => 0,
+            (before, after) => self.siblings.others(&finding, before, after),
+        };
+        self.siblings.committed();
         if let Some(next) = &next {
             self.known.insert(hash, next.clone());
         }
         let known = next.or_else(|| self.known.get(&hash).cloned());
-        let history = Arc::new(track::history(known.as_ref(), finding.received_at));
+        let history = track::history(known.as_ref(), finding.received_at);
+        let history = Arc::new(History { siblings_failing: siblings, ..history });
         Some(Step { finding: Arc::new(finding), change, history, known, remembers })
     }
 }

@@ -2,37 +2,11 @@
 //!
 //! The points are made from outside: a simulator applies a call and never answers, and then the router is killed.
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 use simulators::{Fault, FaultKind};
 
-use crate::support::{Bench, application_check, check, until};
-
-const T: i64 = 1_795_000_000_000;
-
-fn feed(bench: &Bench, round: usize, count: usize) {
-    for number in 0..count {
-        let resource = format!("r{round}x{number}");
-        let body = match number % 20 {
-            0 => check(&resource, "FAILURE", T),
-            1 => application_check(&resource, "FAILURE", T),
-            _ => check(&resource, "SUCCESS", T),
-        };
-        bench.sims.aws.send(&bench.queue, &body);
-    }
-}
-
-fn assert_exact(bench: &Bench, rounds: usize, count: usize) {
-    let failing = rounds * count.div_ceil(20);
-    let issues = bench.sims.jira.issues();
-    let labels: HashSet<&String> =
-        issues.iter().flat_map(|issue| &issue.labels).filter(|label| label.starts_with("fr-")).collect();
-    assert_eq!((issues.len(), labels.len()), (failing, failing), "tickets");
-    let messages = bench.sims.slack.messages();
-    let fingerprints: HashSet<&str> = messages.iter().filter_map(|message| message.fingerprint()).collect();
-    assert_eq!((messages.len(), fingerprints.len()), (failing, failing), "messages");
-    assert_eq!(bench.sims.splunk.distinct(), (rounds * count) as u64, "events");
-}
+use crate::support::{Bench, assert_exact, feed, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_after_a_target_applied_and_before_its_answer_was_read() {

@@ -1,12 +1,11 @@
 //! One target is ill in every way a target can be; the others notice nothing, and nothing is lost or sent twice.
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 use simulators::{Fault, FaultKind};
 
-use crate::support::{Bench, application_check, check, until};
+use crate::support::{Bench, assert_exact, feed, until};
 
-const T: i64 = 1_795_000_000_000;
 /// So many checks in a round: a twentieth of them becomes tickets, a twentieth alerts.
 const COUNT: usize = 80;
 
@@ -65,29 +64,6 @@ impl Target {
     }
 }
 
-fn feed(bench: &Bench, round: usize) {
-    for number in 0..COUNT {
-        let resource = format!("f{round}x{number}");
-        let body = match number % 20 {
-            0 => check(&resource, "FAILURE", T),
-            1 => application_check(&resource, "FAILURE", T),
-            _ => check(&resource, "SUCCESS", T),
-        };
-        bench.sims.aws.send(&bench.queue, &body);
-    }
-}
-
-fn assert_exact(bench: &Bench, rounds: usize) {
-    let issues = bench.sims.jira.issues();
-    let labels: HashSet<&String> =
-        issues.iter().flat_map(|issue| &issue.labels).filter(|label| label.starts_with("fr-")).collect();
-    assert_eq!((issues.len(), labels.len()), (rounds * COUNT / 20, rounds * COUNT / 20), "tickets");
-    let messages = bench.sims.slack.messages();
-    let fingerprints: HashSet<&str> = messages.iter().filter_map(|message| message.fingerprint()).collect();
-    assert_eq!((messages.len(), fingerprints.len()), (rounds * COUNT / 20, rounds * COUNT / 20), "messages");
-    assert_eq!(bench.sims.splunk.distinct(), (rounds * COUNT) as u64, "events");
-}
-
 /// Deliveries of a target that took longer than 5 s, out of the histogram.
 async fn slow_deliveries(metrics: &str, target: &str) -> u64 {
     let text = reqwest::get(metrics).await.expect("answers").text().await.expect("text");
@@ -126,7 +102,7 @@ async fn a_target_that_is_ill_delays_only_itself_and_loses_nothing() {
             let what = |state: &str| format!("{} is {name}: {state}", ill.call().0);
             let before = ill.faulted(&bench);
             ill.fault(&bench, kind);
-            feed(&bench, round);
+            feed(&bench, round, COUNT);
             round += 1;
             until(&what("it is asked"), || ill.faulted(&bench) > before).await;
             // While it lasts, the others get everything.
@@ -135,7 +111,7 @@ async fn a_target_that_is_ill_delays_only_itself_and_loses_nothing() {
             }
             ill.heal(&bench);
             until(&what("it catches up"), || ill.is_complete(&bench, round)).await;
-            assert_exact(&bench, round);
+            assert_exact(&bench, round, COUNT);
         }
         for other in Target::ALL.into_iter().filter(|other| *other != ill && Target::ALL[0] == ill) {
             assert_eq!(slow_deliveries(&metrics, other.call().0).await, 0, "{} was as fast as ever", other.call().0);
@@ -144,7 +120,7 @@ async fn a_target_that_is_ill_delays_only_itself_and_loses_nothing() {
     router.kill().expect("killed");
     router.wait().expect("ended");
     bench.settle().await;
-    assert_exact(&bench, round);
+    assert_exact(&bench, round, COUNT);
     let dead = bench.json(&["dead-letters", "list"]).await;
     assert_eq!(dead.as_array().map(Vec::len), Some(0), "{dead}");
 }
@@ -161,8 +137,8 @@ async fn a_source_that_is_ill_is_asked_again_and_costs_nothing() {
     ] {
         bench.sims.aws.fault(Fault::times(call, 2, kind));
     }
-    feed(&bench, 0);
+    feed(&bench, 0, COUNT);
     tokio::time::timeout(Duration::from_secs(60), bench.settle()).await.expect("it ends");
-    assert_exact(&bench, 1);
+    assert_exact(&bench, 1, COUNT);
     assert_eq!(bench.sims.aws.depth(&bench.queue), (0, 0));
 }

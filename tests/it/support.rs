@@ -1,6 +1,7 @@
 //! A router in a folder of its own, between simulators.
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -124,4 +125,30 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(started.elapsed() < Duration::from_secs(60), "still waiting: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// A round of checks: one of twenty becomes a ticket, one an alert, all of them are Splunk events.
+pub fn feed(bench: &Bench, round: usize, count: usize) {
+    for number in 0..count {
+        let resource = format!("r{round}x{number}");
+        let body = match number % 20 {
+            0 => check(&resource, "FAILURE", 1_795_000_000_000),
+            1 => application_check(&resource, "FAILURE", 1_795_000_000_000),
+            _ => check(&resource, "SUCCESS", 1_795_000_000_000),
+        };
+        bench.sims.aws.send(&bench.queue, &body);
+    }
+}
+
+/// Everything of so many rounds is there, once.
+pub fn assert_exact(bench: &Bench, rounds: usize, count: usize) {
+    let failing = rounds * count.div_ceil(20);
+    let issues = bench.sims.jira.issues();
+    let labels: HashSet<&String> =
+        issues.iter().flat_map(|issue| &issue.labels).filter(|label| label.starts_with("fr-")).collect();
+    assert_eq!((issues.len(), labels.len()), (failing, failing), "tickets");
+    let messages = bench.sims.slack.messages();
+    let fingerprints: HashSet<&str> = messages.iter().filter_map(|message| message.fingerprint()).collect();
+    assert_eq!((messages.len(), fingerprints.len()), (failing, failing), "messages");
+    assert_eq!(bench.sims.splunk.distinct(), (rounds * count) as u64, "events");
 }
