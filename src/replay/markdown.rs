@@ -118,7 +118,9 @@ fn examples(page: &mut Page, title: &str, difference: &Difference) {
         return;
     }
     let (shown, total) = (difference.examples.len(), difference.total);
-    page.add(&format!("<details><summary>{title}: {shown} of {total}</summary>\n\n"));
+    if !page.add(&format!("<details><summary>{title}: {shown} of {total}</summary>\n\n")) {
+        return;
+    }
     for example in &difference.examples {
         page.add(&item(example));
     }

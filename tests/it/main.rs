@@ -1,5 +1,5 @@
 //! Black-box tests: the built binary between simulators. `support` starts both; `flow` is the way of a finding, `crash`
-//! kills the binary, `bad_days` are hostile input and broken machines, `cli` reads its reports, `config_sync` is Conformity as code, `remediation` publishes to a topic, `scripts` are wrong or hostile, `silences` mute, `architecture` reads its sources, `digest` sends summaries, `fixtures` are frozen events, `localstack` needs a real SQS.
+//! kills the binary, `bad_days` are hostile input and broken machines, `cli` reads its reports, `config_sync` is Conformity as code, `remediation` publishes to a topic, `replay` compares scripts over an archive, `scripts` are wrong or hostile, `silences` mute, `architecture` reads its sources, `digest` sends summaries, `fixtures` are frozen events, `localstack` needs a real SQS.
 
 mod architecture;
 mod bad_days;
@@ -12,6 +12,7 @@ mod fixtures;
 mod flow;
 mod localstack;
 mod remediation;
+mod replay;
 mod scripts;
 mod silences;
 mod support;
