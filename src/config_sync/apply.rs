@@ -19,6 +19,7 @@ use super::{
     history::{Entry, History},
     items,
     plan::{Action, Change, Plan, Section},
+    same::same,
 };
 
 /// What became of an account, or of the organisation.
@@ -167,13 +168,19 @@ impl Apply<'_> {
     async fn write(&self, change: &Change) -> Result<(), ApiError> {
         let method = Method::from_bytes(change.write.method.as_bytes()).unwrap_or(Method::PATCH);
         let writer = Writer(self.conformity);
+        let mut body = change.write.body.clone();
         let mut tries = 0;
         loop {
-            let outcome = writer.send(method.clone(), &change.write.path, &change.write.body).await;
+            let outcome = writer.send(method.clone(), &change.write.path, &body).await;
             let error = match outcome {
                 Ok(_) => return Ok(()),
                 // Gone already.
                 Err(error) if change.action == Action::Delete && error.status() == 404 => return Ok(()),
+                // Some rules take no exceptions, not even empty ones.
+                Err(error) if error.status() == 422 && without_empty_exceptions(&mut body) => {
+                    tracing::debug!(rule = change.name, error = %error, "sent once more without exceptions");
+                    continue;
+                }
                 // The role of a new account is not known everywhere at once.
                 Err(error) if change.write.path == "/accounts" && error.status() == 422 && tries < 4 => {
                     tries += 1;
@@ -196,6 +203,15 @@ impl Apply<'_> {
             }
         }
     }
+}
+
+/// Takes empty exceptions out of a rule's setting; true when there were some.
+fn without_empty_exceptions(body: &mut Value) -> bool {
+    let Some(setting) = body.pointer_mut("/data/attributes/ruleSetting").and_then(Value::as_object_mut) else {
+        return false;
+    };
+    let empty = setting.get("exceptions").is_some_and(|exceptions| same(exceptions, &Value::Null));
+    empty && setting.remove("exceptions").is_some()
 }
 
 /// Whether a list holds what a POST without an answer was to make.

@@ -454,3 +454,27 @@ async fn answers_in_every_undocumented_shape_mean_the_same() {
         assert_eq!(output.status.code(), Some(0), "{shape}: {}", String::from_utf8_lossy(&output.stdout));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_takes_no_exceptions_is_written_without_them_and_two_applies_exclude_each_other() {
+    let options = ConformityOptions { no_exceptions: vec!["S3-001".to_owned()], ..ConformityOptions::default() };
+    let tenant = Tenant::with(1, 0, options).await;
+    let account = tenant.cloud_account(0);
+    let rule = |exceptions: &str| {
+        format!(
+            "account: \"{account}\"\nrules:\n  S3-001: {{ enabled: true, risk: EXTREME, exceptions: {{ tags: [{exceptions}] }} }}\n"
+        )
+    };
+    tenant.write("accounts/a.yaml", &rule(""));
+    tenant.expect(0, &["apply", "--auto-approve"]).await;
+    assert_eq!(tenant.sims.conformity.rule_setting(&tenant.ids[0], "S3-001")["riskLevel"], "EXTREME");
+    // Exceptions that somebody wants and the rule can't have are told, not dropped.
+    tenant.write("accounts/a.yaml", &rule("\"a::b\""));
+    let text = tenant.expect(1, &["apply", "--auto-approve"]).await;
+    assert!(text.contains("not configurable"), "{text}");
+    let lock = std::fs::File::create(tenant.path("conformity/.apply.lock")).expect("a lock");
+    std::io::Write::write_all(&mut &lock, b"grace, process 1, since 2026").expect("written");
+    lock.lock().expect("locked");
+    let text = tenant.expect(1, &["apply", "--auto-approve"]).await;
+    assert!(text.contains("another apply runs on this directory: grace"), "{text}");
+}
