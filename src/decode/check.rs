@@ -149,7 +149,8 @@ fn complete(finding: &mut Finding) -> Result<(), DecodeError> {
 
 /// Hash of the canonical check: keys sorted, known spellings and types brought to one form, volatile keys left out.
 fn content(members: &Members<'_>) -> u64 {
-    let mut hash = Sha256::new();
+    // Gathered first: a hash fed with some hundred morsels takes twice as long.
+    let mut text = Vec::with_capacity(2048);
     for (key, value) in members.sorted(canonical_key) {
         if value.get() == "null" || VOLATILE.contains(&key) {
             continue;
@@ -173,12 +174,12 @@ fn content(members: &Members<'_>) -> u64 {
                 None => canonical(value),
             },
         };
-        hash.update(u64::try_from(key.len()).unwrap_or(0).to_le_bytes());
-        hash.update(key.as_bytes());
-        hash.update(u64::try_from(value.len()).unwrap_or(0).to_le_bytes());
-        hash.update(value.as_bytes());
+        for part in [key.as_bytes(), value.as_bytes()] {
+            text.extend_from_slice(&u64::try_from(part.len()).unwrap_or(0).to_le_bytes());
+            text.extend_from_slice(part);
+        }
     }
-    let digest = hash.finalize();
+    let digest = Sha256::digest(&text);
     digest[..8].iter().fold(0, |sum, &byte| (sum << 8) | u64::from(byte))
 }
 

@@ -88,7 +88,7 @@ fn unwrap_text(text: &str, received_at: i64, depth: usize, decoded: &mut Decoded
     }
     match text.as_bytes().first() {
         None => decoded.reject(DecodeError::Empty, text),
-        Some(b'{') => match serde_json::from_str::<Members<'_>>(text) {
+        Some(b'{') => match Members::of_message(text) {
             Ok(members) => unwrap_object(text, &members, received_at, depth, decoded),
             Err(error) => decoded.reject(DecodeError::NotJson(error.to_string()), text),
         },
@@ -190,7 +190,7 @@ fn message_of(record: &RawValue) -> Option<String> {
 }
 
 fn flat_check(text: &str, received_at: i64, decoded: &mut Decoded) {
-    match serde_json::from_str::<Members<'_>>(text) {
+    match Members::of_message(text) {
         Ok(members) => match check::finding(text, &members, received_at) {
             Ok(finding) => decoded.findings.push(finding),
             Err(reason) => decoded.reject(reason, text),

@@ -38,25 +38,40 @@ impl Members<'_> {
 #[serde(transparent)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
+impl<'a> Members<'a> {
+    /// Reads the object of a message: a check has some 40 keys, so there is room for them from the start.
+    pub fn of_message(text: &'a str) -> serde_json::Result<Self> {
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let members = deserializer.deserialize_map(MembersVisitor { room: 48 })?;
+        deserializer.end()?;
+        Ok(Self(members))
+    }
+}
+
+/// The objects within a check have two to five keys.
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MembersVisitor;
-        impl<'de> Visitor<'de> for MembersVisitor {
-            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+        deserializer.deserialize_map(MembersVisitor { room: 5 }).map(Members)
+    }
+}
 
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
+struct MembersVisitor {
+    room: usize,
+}
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::with_capacity(48);
-                while let Some((key, value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
-                    members.push((key.0, value));
-                }
-                Ok(members)
-            }
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::with_capacity(self.room);
+        while let Some((key, value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
+            members.push((key.0, value));
         }
-        deserializer.deserialize_map(MembersVisitor).map(Members)
+        Ok(members)
     }
 }
 
@@ -124,7 +139,7 @@ const CANONICAL_DEPTH: u8 = 16;
 /// The same text for the same value: white space, escapes, the order of keys and repeated keys mean nothing.
 pub fn canonical(value: &RawValue) -> Cow<'_, str> {
     let raw = value.get();
-    if !raw.contains(['{', '\\', ' ', '\n', '\r', '\t']) {
+    if !raw.bytes().any(|byte| matches!(byte, b'{' | b'\\' | b' ' | b'\n' | b'\r' | b'\t')) {
         return Cow::Borrowed(raw);
     }
     let mut out = String::with_capacity(raw.len());
