@@ -1,6 +1,7 @@
 //! Brings rows to their targets: one lane for each. Only here is anything waited for, retried or rate-limited.
 
 mod backlog;
+mod breaker;
 mod lane;
 mod next_step;
 mod quota;

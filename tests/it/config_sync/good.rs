@@ -1,0 +1,154 @@
+//! Plan, apply, export, history, scan.
+
+use std::{path::Path, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::{Tenant, company};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_applied_leaves_nothing_to_plan_and_stands_in_the_history() {
+    let tenant = Tenant::new(4).await;
+    company(&tenant);
+    tenant.expect(0, &["validate"]).await;
+    let before = tenant.writes();
+    let text = tenant.expect(3, &["plan", "--detailed-exitcode"]).await;
+    assert!(text.contains("~ rule S3-001") && text.contains("+ notification slack soc"), "{text}");
+    assert!(!text.contains("hunter"), "a secret in the plan: {text}");
+    assert_eq!(tenant.writes(), before, "a plan never writes");
+    let text = tenant.expect(0, &["apply", "--auto-approve"]).await;
+    assert!(text.contains("accounts done"), "{text}");
+    let text = tenant.expect(0, &["plan", "--detailed-exitcode"]).await;
+    assert!(text.contains("No changes"), "{text}");
+    let id = tenant.ids[tenant.aws()].clone();
+    let rule = tenant.sims.conformity.rule_setting(&id, "S3-001");
+    assert_eq!((&rule["riskLevel"], &rule["exceptions"]["tags"]), (&json!("EXTREME"), &json!(["Role::Temporary"])));
+    assert_eq!(tenant.sims.conformity.rule_notes(&id, "S3-001"), ["agreed in SEC-12"]);
+    assert_eq!(tenant.sims.conformity.rule_setting(&id, "S3-026")["riskLevel"], "HIGH");
+    let written = tenant.writes();
+    tenant.expect(0, &["apply", "--auto-approve"]).await;
+    assert_eq!(tenant.writes(), written, "an apply with nothing to do writes nothing");
+    let history = tenant.json(&["history", "--limit", "1000"]).await;
+    let entries = history.as_array().expect("a list");
+    assert!(entries.iter().all(|entry| entry["who"] == "ada" && entry["applied"] == true), "{history}");
+    assert!(entries.iter().any(|entry| entry["name"] == "S3-001"));
+    assert!(!history.to_string().contains("hunter"), "{history}");
+    tenant.expect(0, &["history", "verify"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_is_adopted_with_an_empty_plan_and_again() {
+    let tenant = Tenant::new(6).await;
+    company(&tenant);
+    tenant.expect(0, &["apply", "--auto-approve"]).await;
+    let before = tenant.writes();
+    tenant.expect(0, &["export", "--dir", "exported"]).await;
+    tenant.expect(0, &["validate", "--dir", "exported"]).await;
+    let text = tenant.expect(0, &["plan", "--dir", "exported", "--detailed-exitcode"]).await;
+    assert!(text.contains("No changes"), "{text}");
+    assert_eq!(tenant.writes(), before);
+    let files = |folder: &str| -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        collect(&tenant.path(folder), &mut found);
+        found.into_iter().map(|(path, text)| (path.replace(folder, ""), text)).collect()
+    };
+    let text = tenant.expect(1, &["export", "--dir", "exported"]).await;
+    assert!(text.contains("--force"), "{text}");
+    tenant.expect(0, &["export", "--dir", "again"]).await;
+    assert_eq!(files("exported"), files("again"));
+    assert!(files("exported").iter().all(|(_, text)| !text.contains("hunter")));
+}
+
+fn collect(folder: &Path, found: &mut Vec<(String, String)>) {
+    let mut entries: Vec<_> =
+        std::fs::read_dir(folder).expect("a folder").map(|it| it.expect("an entry").path()).collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            collect(&path, found);
+        } else {
+            found.push((path.display().to_string(), std::fs::read_to_string(&path).expect("text")));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alike_changes_are_told_once_and_the_markdown_fits_a_comment() {
+    let tenant = Tenant::new(60).await;
+    tenant.write("accounts/all.yaml", "patterns:\n  - match: { name: '*' }\n    bot: { delay: 7 }\n");
+    let text = tenant.expect(0, &["plan"]).await;
+    assert!(text.contains("same change in 60 accounts"), "{text}");
+    let markdown = tenant.expect(0, &["plan", "--format", "markdown"]).await;
+    assert!(markdown.contains("<details>") && markdown.len() < 60_000, "{markdown}");
+    let plan = tenant.json(&["plan", "--account", "*"]).await;
+    assert_eq!((&plan["counts"], &plan["calls"]), (&json!([0, 60, 0]), &json!(60)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_is_started_and_waited_for() {
+    let tenant = Tenant::new(3).await;
+    let scanned = tenant.json(&["scan", "--wait", "--poll", "50ms"]).await;
+    assert!(
+        scanned.as_array().is_some_and(|all| all.len() == 3 && all.iter().all(|one| one["state"] == "finished")),
+        "{scanned}"
+    );
+    tokio::time::timeout(Duration::from_secs(10), async {
+        while tenant.sims.conformity.pending() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("every scan ends");
+}
+
+#[test]
+fn the_example_is_valid_and_its_schemas_are_those_of_the_types() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/conformity");
+    let checked = findings_router::config_sync::check(&example, &[]).expect("a catalogue");
+    let problems: Vec<String> = checked.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(problems, Vec::<String>::new());
+    for (kind, schema) in findings_router::config_sync::load::schemas() {
+        let text = std::fs::read_to_string(example.join(format!("schema/{kind}.json"))).expect("a schema");
+        let written: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(
+            written, schema,
+            "write it anew: findings-router config schema {kind} > examples/conformity/schema/{kind}.json"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exceptions_end_on_their_day_and_a_hidden_secret_is_kept_or_refused() {
+    let tenant = Tenant::new(1).await;
+    let account = tenant.cloud_account(0);
+    let rules = |expires: &str| {
+        format!(
+            "account: \"{account}\"\nrules:\n  S3-001:\n    enabled: true\n    risk: HIGH\n    exceptions: {{ tags: [\"a::b\"] }}\n    expires: {expires}\n"
+        )
+    };
+    tenant.write("accounts/a.yaml", &rules("2999-01-01"));
+    tenant.expect(0, &["apply", "--auto-approve"]).await;
+    let tags = || tenant.sims.conformity.rule_setting(&tenant.ids[0], "S3-001")["exceptions"]["tags"].clone();
+    assert_eq!(tags(), json!(["a::b"]));
+    tenant.write("accounts/a.yaml", &rules("2020-01-01"));
+    let text = tenant.expect(0, &["apply", "--auto-approve"]).await;
+    assert!(text.contains("exceptions.tags: -a::b"), "{text}");
+    assert_eq!(tags(), json!([]));
+    // The platform does not give the token back.
+    let webhook = |token: &str, enabled: bool| {
+        format!(
+            "account: \"{account}\"\nnotifications:\n  - channel: webhook\n    label: w\n    enabled: {enabled}\n    configuration: {{ url: \"https://h.example/x\", security_token: {token} }}\n"
+        )
+    };
+    tenant.write("accounts/a.yaml", &webhook("hunter2", true));
+    tenant.expect(0, &["apply", "--auto-approve"]).await;
+    tenant.expect(0, &["plan", "--detailed-exitcode"]).await;
+    tenant.write("accounts/a.yaml", &webhook("hunter3", true));
+    tenant.expect(3, &["plan", "--detailed-exitcode"]).await;
+    tenant.expect(0, &["apply", "--auto-approve"]).await;
+    tenant.write("accounts/a.yaml", &webhook("{ secret: keep }", false));
+    let text = tenant.expect(1, &["apply", "--auto-approve"]).await;
+    assert!(text.contains("can't be read back"), "{text}");
+    let id = tenant.sims.conformity.communication_settings()[0]["id"].as_str().expect("an id").to_owned();
+    assert_eq!(tenant.sims.conformity.channel_configuration(&id)["securityToken"], "hunter3");
+}
