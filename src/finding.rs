@@ -237,15 +237,41 @@ pub struct History {
     pub first_seen: Option<i64>,
     /// Since when it fails without a break, milliseconds since the epoch.
     pub failing_since: Option<i64>,
+    /// When it was opened, last reopened and last resolved, as received, milliseconds since the epoch.
+    pub opened_at: Option<i64>,
+    pub reopened_at: Option<i64>,
+    pub resolved_at: Option<i64>,
     /// Failing versions in the last 7 and 30 days.
     pub times_failed_7d: u32,
     pub times_failed_30d: u32,
+    /// From four failures within seven days on, until no more than one of them is left.
     pub flapping: bool,
-    /// E.g. `SOC-24`.
+    /// E.g. `SOC-24`; without a ticket, what another target calls its message.
     pub ticket: Option<String>,
+    /// `open`, `resolved`, or `closed` where a person closed it while the finding fails.
+    pub ticket_state: Option<&'static str>,
     /// When something was last sent for it, milliseconds since the epoch.
     pub last_sent: Option<i64>,
+    /// The same by target.
+    pub last_sent_by: Vec<(String, i64)>,
+    /// Others of the rule that fail in the account.
     pub siblings_failing: u32,
+    /// Others of the rule that fail anywhere.
+    pub fleet_failing: u32,
+    /// Accounts in which the rule fails; its own counts if it fails.
+    pub accounts_failing: u32,
+    /// The silence in force that ends last, of those that match it.
+    pub silence: Option<Muting>,
+}
+
+/// A silence as scripts see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Muting {
+    pub id: i64,
+    pub author: String,
+    pub reason: String,
+    /// Milliseconds since the epoch.
+    pub expires_at: i64,
 }
 
 /// A message as a source took it in, before it is decoded.

@@ -168,7 +168,8 @@ async fn lanes(
         };
         let lane = Lane::new(name.as_str().into(), id, connector.into(), store.clone(), target.lane.clone());
         lane.state.paused.store(paused, Ordering::Relaxed);
-        targets.insert(name, Target { id, kind });
+        let tickets = connectors::makes_tickets(&target.kind);
+        targets.insert(name, Target { id, kind, tickets });
         lanes.push((Arc::new(lane), kind));
     }
     Ok((lanes, targets))

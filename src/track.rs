@@ -8,8 +8,10 @@ use crate::{
 const DAY_MS: i64 = 86_400_000;
 /// Times of failures kept for a finding.
 const FAILURES: usize = 64;
-/// This many failures after having passed, within seven days, make a finding flap.
-const FLAPS: usize = 3;
+/// So many failures within seven days make a finding flap ..
+const FLAPS_FROM: usize = 4;
+/// .. and it does so until no more than these are left: a finding at the border would flap between the two words.
+const FLAPS_UNTIL: usize = 1;
 
 /// What changed. Pure.
 ///
@@ -62,6 +64,11 @@ pub fn remember(finding: &Finding, change: Change, known: Option<&Known>, row: i
             next.resolved_at = None;
             next.times_failed += 1;
             push(&mut next.failures, now);
+            if change == Change::Opened {
+                next.opened_at = Some(now);
+            } else {
+                next.reopened_at = Some(now);
+            }
         }
         Change::StillFailing => {}
         Change::Suppressed => {
@@ -71,26 +78,39 @@ pub fn remember(finding: &Finding, change: Change, known: Option<&Known>, row: i
         Change::Resolved => {
             next.state = MemberState::Resolved;
             next.resolved_at = Some(finding.resolved_at.unwrap_or_else(|| finding.time_ms()));
+            next.last_resolved_at = Some(now);
             next.times_resolved += 1;
         }
     }
+    next.flapping = flaps(&next, now);
     Some(next)
+}
+
+/// Whether it flaps now, given whether it did when it was last seen.
+fn flaps(known: &Known, now: i64) -> bool {
+    let week = failures_within(known, 7, now);
+    if known.flapping { week > FLAPS_UNTIL } else { week >= FLAPS_FROM }
+}
+
+fn failures_within(known: &Known, days: i64, now: i64) -> usize {
+    known.failures.iter().filter(|&&at| at > now - days * DAY_MS).count()
 }
 
 /// What scripts see of the memory as it is after this version.
 pub fn history(known: Option<&Known>, now: i64) -> History {
     let Some(known) = known else { return History::default() };
-    let within = |days: i64| known.failures.iter().filter(|&&at| at > now - days * DAY_MS).count();
-    let week = within(7);
+    let within = |days: i64| u32::try_from(failures_within(known, days, now)).unwrap_or(u32::MAX);
     History {
         first_seen: Some(known.first_seen),
         failing_since: known.failing_since.filter(|_| known.state != MemberState::Resolved),
-        times_failed_7d: u32::try_from(week).unwrap_or(u32::MAX),
-        times_failed_30d: u32::try_from(within(30)).unwrap_or(u32::MAX),
-        flapping: week > FLAPS,
-        ticket: known.ticket.clone(),
-        last_sent: known.last_sent,
-        siblings_failing: 0,
+        opened_at: known.opened_at,
+        reopened_at: known.reopened_at,
+        resolved_at: known.last_resolved_at,
+        times_failed_7d: within(7),
+        times_failed_30d: within(30),
+        flapping: flaps(known, now),
+        last_sent: known.sent.iter().map(|sent| sent.at).max(),
+        ..History::default()
     }
 }
 
@@ -201,5 +221,26 @@ mod tests {
         assert_eq!((history.times_failed_7d, history.times_failed_30d), (1, 2));
         assert_eq!(history.first_seen, Some(DAY_MS));
         assert_eq!(history.failing_since, Some(20 * DAY_MS));
+        assert_eq!(history.opened_at, Some(DAY_MS + 10));
+        assert_eq!((history.resolved_at, history.reopened_at), (Some(2 * DAY_MS + 10), Some(20 * DAY_MS + 10)));
+    }
+
+    #[test]
+    fn a_finding_flaps_from_the_fourth_failure_of_a_week_until_one_is_left() {
+        let mut memory = remember(&finding(Status::Failure, DAY_MS), Change::Opened, None, 5).expect("remembered");
+        let mut words = Vec::new();
+        for hours in 1..=4 {
+            let at = DAY_MS + hours * 2 * 3_600_000;
+            memory = remember(&finding(Status::Success, at), Change::Resolved, Some(&memory), 0).expect("kept");
+            memory = remember(&finding(Status::Failure, at + 1), Change::Reopened, Some(&memory), 0).expect("kept");
+            words.push(memory.flapping);
+        }
+        assert_eq!(words, [false, false, true, true], "five failures within a day");
+        // A week later two of the five are left, then one: the word changes once, and not at the border of four.
+        let flapping = |now: i64| history(Some(&memory), now).flapping;
+        let (third, fourth) = (DAY_MS + 6 * 3_600_000, DAY_MS + 8 * 3_600_000);
+        assert!(flapping(third + 7 * DAY_MS), "two failures left");
+        assert!(!flapping(third + 7 * DAY_MS + 3_600_000), "one failure left");
+        assert!(!flapping(fourth + 8 * DAY_MS));
     }
 }

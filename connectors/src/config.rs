@@ -69,6 +69,11 @@ pub fn content_kind(kind: &str) -> ContentKind {
     }
 }
 
+/// Whether what it holds is what people mean by the ticket of a problem.
+pub fn makes_tickets(kind: &str) -> bool {
+    kind == "jira"
+}
+
 fn read<T: DeserializeOwned>(settings: Value) -> Result<T, ConfigError> {
     serde_path_to_error::deserialize(settings).map_err(|error| {
         let path = error.path().to_string();

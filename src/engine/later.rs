@@ -12,7 +12,6 @@ use crate::{
     finding::{Change, RawMessage},
     route::{Action, Decision, Routes},
     store::{Batch, MemberState, StoreError, check_hash},
-    track,
 };
 
 impl Engine {
@@ -72,7 +71,8 @@ impl Engine {
             return Ok(());
         }
         let change = Change::StillFailing;
-        let history = Arc::new(track::history(Some(&known), batch.now_ms));
+        let failing = self.siblings.around(&finding, true);
+        let history = self.history(routes, &finding, Some(&known), failing, batch.now_ms);
         let mut decision = routes.decide(&finding, change, &history, true, self.routes.limits());
         keep(&mut decision);
         self.mute(&finding, change, &mut decision, batch.now_ms);

@@ -2,6 +2,7 @@
 //!
 //! One thread: two events of a check never overtake each other, and each batch sees what the one before it left.
 
+mod history;
 mod later;
 
 use std::{
@@ -18,7 +19,7 @@ use crate::{
     finding::{Change, Finding, RawMessage},
     notice,
     route::{Action, Decision, LiveRoutes, Routes, summary, window_end},
-    siblings::Siblings,
+    siblings::{Failing, Siblings},
     silence::{Silences, counting},
     store::{
         Batch, DeadLetter, Hold, Known, MemberState, Muted, NewDecision, NewRecord, Recent, Seen, Store, StoreError,
@@ -32,6 +33,8 @@ use crate::{
 pub struct Target {
     pub id: i64,
     pub kind: LaneKind,
+    /// What it holds is what people mean by the ticket of a finding.
+    pub tickets: bool,
 }
 
 /// Decides on messages and says what must be durable because of them.
@@ -137,13 +140,15 @@ impl Engine {
             self.next_row += 1;
         }
         let memory = next.as_ref().or(known.as_ref());
-        let mut history = track::history(memory, finding.received_at);
         // Passing checks that never failed are most of the traffic, and scripts do not ask about them.
-        if memory.is_some() {
-            let state = |known: Option<&Known>| known.map(|known| known.state);
-            history.siblings_failing = self.siblings.others(&finding, state(known.as_ref()), state(next.as_ref()));
-        }
-        let history = Arc::new(history);
+        let failing = match memory {
+            Some(_) => {
+                let state = |known: Option<&Known>| known.map(|known| known.state);
+                self.siblings.others(&finding, state(known.as_ref()), state(next.as_ref()))
+            }
+            None => Failing::default(),
+        };
+        let history = self.history(routes, &finding, memory, failing, finding.received_at);
         let mut decision = routes.decide(&finding, change, &history, false, self.routes.limits());
         self.mute(&finding, change, &mut decision, batch.now_ms);
         let event = Event { finding: &finding, change, decision: &decision, sent_at: message.sent_at, held: false };
@@ -159,7 +164,8 @@ impl Engine {
     /// An operator sent a failed decision through again: what that script decides now, and nothing else.
     fn decide_again(&self, routes: &Routes, finding: &Arc<Finding>, known: &Known, script: &str, batch: &mut Batch) {
         let change = if known.state == MemberState::Failing { Change::StillFailing } else { Change::Passing };
-        let history = Arc::new(track::history(Some(known), batch.now_ms));
+        let failing = self.siblings.around(finding, known.state == MemberState::Failing);
+        let history = self.history(routes, finding, Some(known), failing, batch.now_ms);
         let mut decision = routes.decide(finding, change, &history, false, self.routes.limits());
         decision.keep_only(script);
         self.mute(finding, change, &mut decision, batch.now_ms);

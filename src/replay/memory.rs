@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     finding::{Change, Finding, History},
-    siblings::Siblings,
+    siblings::{Failing, Siblings},
     store::{Known, Recent, pack},
     track,
 };
@@ -74,7 +74,7 @@ impl Memory {
         let remembers = next.is_some();
         let state = |known: Option<&Known>| known.map(|known| known.state);
         let siblings = match (state(known), state(next.as_ref())) {
-            (None, None) => 0,
+            (None, None) => Failing::default(),
             (before, after) => self.siblings.others(&finding, before, after),
         };
         self.siblings.committed();
@@ -83,7 +83,12 @@ impl Memory {
         }
         let known = next.or_else(|| self.known.get(&hash).cloned());
         let history = track::history(known.as_ref(), finding.received_at);
-        let history = Arc::new(History { siblings_failing: siblings, ..history });
+        let history = Arc::new(History {
+            siblings_failing: siblings.siblings,
+            fleet_failing: siblings.fleet,
+            accounts_failing: siblings.accounts,
+            ..history
+        });
         Some(Step { finding: Arc::new(finding), change, history, known, remembers })
     }
 }

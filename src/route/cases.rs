@@ -1,6 +1,6 @@
 //! `*.cases.json`: examples beside the scripts that say what they decide.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{Action, Decision, RouteError, RouteLimits, Routes};
 use crate::{
     decode::decode,
-    finding::{Change, Finding, History, RawMessage},
+    finding::{Change, Finding, History, Muting, RawMessage},
 };
 
 /// One case. `expect` must name every decision of the script that the file is named after.
@@ -37,13 +37,70 @@ struct Case {
 #[serde(deny_unknown_fields, default)]
 struct HistoryCase {
     first_seen: Option<i64>,
+    opened_at: Option<i64>,
+    reopened_at: Option<i64>,
+    resolved_at: Option<i64>,
     failing_for_hours: Option<i64>,
     times_failed_7d: u32,
     times_failed_30d: u32,
     flapping: bool,
     ticket: Option<String>,
+    ticket_state: Option<TicketWord>,
     last_sent: Option<i64>,
+    last_sent_by: BTreeMap<String, i64>,
     siblings_failing: u32,
+    fleet_failing: u32,
+    accounts_failing: u32,
+    silence: Option<SilenceCase>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum TicketWord {
+    Open,
+    Resolved,
+    Closed,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct SilenceCase {
+    id: i64,
+    author: String,
+    reason: String,
+    expires_at: i64,
+}
+
+impl HistoryCase {
+    fn history(&self, now: i64) -> History {
+        History {
+            first_seen: self.first_seen,
+            failing_since: self.failing_for_hours.map(|hours| now - hours * 3_600_000),
+            opened_at: self.opened_at,
+            reopened_at: self.reopened_at,
+            resolved_at: self.resolved_at,
+            times_failed_7d: self.times_failed_7d,
+            times_failed_30d: self.times_failed_30d,
+            flapping: self.flapping,
+            ticket: self.ticket.clone(),
+            ticket_state: self.ticket_state.map(|state| match state {
+                TicketWord::Open => "open",
+                TicketWord::Resolved => "resolved",
+                TicketWord::Closed => "closed",
+            }),
+            last_sent: self.last_sent.or(self.last_sent_by.values().copied().max()),
+            last_sent_by: self.last_sent_by.clone().into_iter().collect(),
+            siblings_failing: self.siblings_failing,
+            fleet_failing: self.fleet_failing,
+            accounts_failing: self.accounts_failing,
+            silence: self.silence.as_ref().map(|silence| Muting {
+                id: silence.id,
+                author: silence.author.clone(),
+                reason: silence.reason.clone(),
+                expires_at: silence.expires_at,
+            }),
+        }
+    }
 }
 
 /// How a case came out.
@@ -81,17 +138,7 @@ pub fn run(routes: &Routes, limits: &RouteLimits) -> Result<Vec<CaseResult>, Vec
 
 fn run_case(routes: &Routes, limits: &RouteLimits, script: &str, case: &Case) -> Result<(), String> {
     let finding = finding(routes, case)?;
-    let since = case.history.failing_for_hours.map(|hours| finding.received_at - hours * 3_600_000);
-    let history = History {
-        first_seen: case.history.first_seen,
-        failing_since: since,
-        times_failed_7d: case.history.times_failed_7d,
-        times_failed_30d: case.history.times_failed_30d,
-        flapping: case.history.flapping,
-        ticket: case.history.ticket.clone(),
-        last_sent: case.history.last_sent,
-        siblings_failing: case.history.siblings_failing,
-    };
+    let history = case.history.history(finding.received_at);
     let change = case.change.unwrap_or(if finding.failed() { Change::Opened } else { Change::Passing });
     let decision = routes.decide(&Arc::new(finding), change, &Arc::new(history), case.held, limits);
     if let Some(failure) = decision.failures.first() {

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use rhai::{Array, CallFnOptions, Dynamic, Map, Position, Scope};
+use sha2::{Digest, Sha256};
 
 use super::{
     Action, Decision, RouteLimits, Routes, Script, ScriptFailure, Send, Skip,
@@ -14,6 +15,8 @@ use crate::{
     settings::parse_duration,
 };
 
+/// Bytes of a group that are kept as they are.
+const MAX_GROUP: usize = 256;
 const ENV_TAGS: [&str; 3] = ["Environment", "Env", "Stage"];
 const OPTIONS: [&str; 11] =
     ["priority", "channel", "group", "digest", "mention", "assignee", "labels", "fields", "title", "note", "update"];
@@ -28,7 +31,7 @@ impl Routes {
         held: bool,
         limits: &RouteLimits,
     ) -> Decision {
-        let env = self.environment(finding);
+        let env = self.env_of(finding);
         let mut decision = Decision { routes_version: self.version.clone(), env: env.clone(), ..Decision::default() };
         let mut view = View {
             finding: Arc::clone(finding),
@@ -59,7 +62,7 @@ impl Routes {
             if let Some(value) = self.call(script, "route", limits, finding.received_at, (view.clone(),), &mut decision)
             {
                 let before = (decision.actions.len(), decision.skips.len());
-                if let Err(problem) = self.take(script, value, limits, &mut decision) {
+                if let Err(problem) = self.take(script, value, held, limits, &mut decision) {
                     decision.actions.truncate(before.0);
                     decision.skips.truncate(before.1);
                     decision.failures.push(self.failure(script, position_of(script, "route"), problem));
@@ -70,7 +73,8 @@ impl Routes {
         decision
     }
 
-    fn environment(&self, finding: &Finding) -> String {
+    /// `finding.env` as scripts see it.
+    pub fn env_of(&self, finding: &Finding) -> String {
         let tagged = ENV_TAGS.iter().find_map(|tag| finding.tag(tag)).filter(|value| !value.is_empty());
         let word = tagged.map(str::to_owned).or_else(|| {
             [&finding.account_id, &finding.cloud_account, &finding.account_name]
@@ -139,6 +143,7 @@ impl Routes {
         &self,
         script: &Script,
         value: Dynamic,
+        held: bool,
         limits: &RouteLimits,
         decision: &mut Decision,
     ) -> Result<(), String> {
@@ -147,7 +152,7 @@ impl Routes {
         }
         if value.is_array() {
             for item in value.cast::<Array>() {
-                self.take(script, item, limits, decision)?;
+                self.take(script, item, held, limits, decision)?;
             }
             return Ok(());
         }
@@ -177,12 +182,30 @@ impl Routes {
                 decision.skips.push(Skip { script: script.name.clone(), line, reason: reason.to_string() });
             }
             Said::Hold { duration, reason } => {
-                let for_ms = parse_duration(&duration).map(crate::clock::millis)?;
+                let wait = parse_duration(&duration)?;
+                if held {
+                    return Err("it holds a finding whose hold is over (finding.held): it must decide now".to_owned());
+                }
+                if wait > limits.max_hold {
+                    let most = limits.max_hold.as_secs() / 3600;
+                    return Err(format!("a hold of {duration} is longer than limits.max_hold, {most} h"));
+                }
+                let for_ms = crate::clock::millis(wait);
                 decision.actions.push(Action::Hold { script: script.name.clone(), for_ms, reason: reason.to_string() });
             }
         }
         Ok(())
     }
+}
+
+/// A group stands in keys of tables: a long one keeps its beginning and the hash of all of it, so that the same text is
+/// the same group.
+fn bounded(group: String) -> String {
+    if group.len() <= MAX_GROUP {
+        return group;
+    }
+    let start: String = group.chars().take(100).collect();
+    format!("{start}~{}", hex::encode(&Sha256::digest(group.as_bytes())[..16]))
 }
 
 /// Where a function's body begins.
@@ -206,7 +229,7 @@ fn with_options(mut send: Send, options: Map) -> Result<Send, String> {
                 send.priority = u8::try_from(number.clamp(0, 100)).unwrap_or(0);
             }
             "channel" => send.channel = Some(text(value)?),
-            "group" => send.group = Some(text(value)?),
+            "group" => send.group = Some(bounded(text(value)?)),
             "digest" => {
                 let digest = text(value)?;
                 super::window_end(&digest, 0)?;

@@ -41,6 +41,9 @@ pub struct RouteLimits {
     /// The clock is read each 64 operations.
     #[serde(deserialize_with = "crate::settings::duration")]
     pub max_time: Duration,
+    /// A hold ends after this at the latest.
+    #[serde(deserialize_with = "crate::settings::duration")]
+    pub max_hold: Duration,
     /// Names that `send` takes; `None` takes any (for `routes test` without a router.yaml).
     #[serde(skip)]
     pub targets: Option<HashSet<String>>,
@@ -55,6 +58,7 @@ impl Default for RouteLimits {
             max_array: 10_000,
             max_map: 10_000,
             max_time: Duration::from_millis(50),
+            max_hold: Duration::from_secs(7 * 86_400),
             targets: None,
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rhai::{Array, Dynamic, Engine, ImmutableString, Map};
 
-use crate::finding::{Change, Finding, History};
+use crate::finding::{Change, Finding, History, Muting};
 
 /// `finding` in a script.
 #[derive(Clone)]
@@ -52,6 +52,15 @@ impl Shown {
         let entries = pairs.iter().take(self.entries.min(self.text / 128));
         entries.map(|(key, value)| (short.text(key).as_str().into(), short.text(value).into())).collect()
     }
+}
+
+fn silence(silence: &Muting) -> Dynamic {
+    let mut map = Map::new();
+    map.insert("id".into(), silence.id.into());
+    map.insert("author".into(), silence.author.as_str().into());
+    map.insert("reason".into(), silence.reason.as_str().into());
+    map.insert("expires_at".into(), silence.expires_at.into());
+    map.into()
 }
 
 macro_rules! texts {
@@ -107,8 +116,18 @@ pub fn register(engine: &mut Engine, shown: Shown) {
         "times_failed_30d" => |view: &mut HistoryView| i64::from(view.0.times_failed_30d),
         "flapping" => |view: &mut HistoryView| view.0.flapping,
         "ticket" => |view: &mut HistoryView| view.0.ticket.clone().map_or(Dynamic::UNIT, Dynamic::from),
+        "ticket_state" => |view: &mut HistoryView| view.0.ticket_state.map_or(Dynamic::UNIT, Dynamic::from),
+        "opened_at" => |view: &mut HistoryView| time(view.0.opened_at),
+        "reopened_at" => |view: &mut HistoryView| time(view.0.reopened_at),
+        "resolved_at" => |view: &mut HistoryView| time(view.0.resolved_at),
         "last_sent" => |view: &mut HistoryView| time(view.0.last_sent),
+        "last_sent_by" => |view: &mut HistoryView| -> Map {
+            view.0.last_sent_by.iter().map(|(target, at)| (target.as_str().into(), (*at).into())).collect()
+        },
         "siblings_failing" => |view: &mut HistoryView| i64::from(view.0.siblings_failing),
+        "fleet_failing" => |view: &mut HistoryView| i64::from(view.0.fleet_failing),
+        "accounts_failing" => |view: &mut HistoryView| i64::from(view.0.accounts_failing),
+        "silence" => |view: &mut HistoryView| view.0.silence.as_ref().map_or(Dynamic::UNIT, silence),
     );
     engine.register_fn("to_string", |view: &mut View| view.finding.id.clone());
     engine.register_fn("has_tag", |view: View, key: &str| view.finding.tag(key).is_some());

@@ -147,6 +147,12 @@ impl Silences {
         }
     }
 
+    /// The one in force that ends last, of those that match and may mute it at some target.
+    pub fn longest(&self, finding: &Finding, env: &str, now: i64) -> Option<&Silence> {
+        let mut active = self.all.iter().filter(|compiled| compiled.silence.expires_at > now);
+        active.find(|compiled| compiled.matches(finding, env) && compiled.may_mute(finding)).map(|found| &found.silence)
+    }
+
     /// Which silences hold back which of these targets; the one that ends last comes first.
     pub fn holding_back(&self, finding: &Finding, env: &str, targets: &[&str], now: i64) -> Vec<Silenced> {
         let active = self.all.iter().filter(|compiled| compiled.silence.expires_at > now);

@@ -43,15 +43,18 @@ fn write_finding(transaction: &Transaction<'_>, finding: &StoredFinding, now: i6
         .prepare_cached(
             "INSERT INTO findings (id, hash, check_id, state, change, version_time, version_content, event_id,
                account_id, account_name, rule_id, rule_title, risk, service, region, resource, env, score,
-               first_seen, failing_since, resolved_at, times_failed, times_resolved, failures, updated_at, json)
+               first_seen, failing_since, resolved_at, times_failed, times_resolved, failures, opened_at, reopened_at,
+               last_resolved_at, flapping, updated_at, json)
              VALUES (:id, :hash, :check_id, :state, :change, :version_time, :version_content, :event_id,
                :account_id, :account_name, :rule_id, :rule_title, :risk, :service, :region, :resource, :env, :score,
-               :first_seen, :failing_since, :resolved_at, :times_failed, :times_resolved, :failures, :now, :json)
+               :first_seen, :failing_since, :resolved_at, :times_failed, :times_resolved, :failures, :opened_at,
+               :reopened_at, :last_resolved_at, :flapping, :now, :json)
              ON CONFLICT (id) DO UPDATE SET state = :state, change = :change, version_time = :version_time,
                version_content = :version_content, event_id = :event_id, account_name = :account_name,
                rule_title = :rule_title, risk = :risk, env = :env, score = :score, failing_since = :failing_since,
                resolved_at = :resolved_at, times_failed = :times_failed, times_resolved = :times_resolved,
-               failures = :failures, updated_at = :now, json = :json",
+               failures = :failures, opened_at = :opened_at, reopened_at = :reopened_at,
+               last_resolved_at = :last_resolved_at, flapping = :flapping, updated_at = :now, json = :json",
         )?
         .execute(named_params! {
             ":id": known.row,
@@ -78,6 +81,10 @@ fn write_finding(transaction: &Transaction<'_>, finding: &StoredFinding, now: i6
             ":times_failed": known.times_failed,
             ":times_resolved": known.times_resolved,
             ":failures": serde_json::to_string(&known.failures).unwrap_or_default(),
+            ":opened_at": known.opened_at,
+            ":reopened_at": known.reopened_at,
+            ":last_resolved_at": known.last_resolved_at,
+            ":flapping": known.flapping,
             ":now": now,
             ":json": finding.json.as_bytes(),
         })?;

@@ -4,12 +4,15 @@ use std::collections::HashSet;
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::{Hold, Known, MemberState, Recent, Store, StoreError, recent, silences};
+use super::{Hold, Known, MemberState, Recent, Sent, Store, StoreError, TicketState, recent, silences};
 use crate::finding::Version;
 
 /// Columns of [`known`], in its order.
 const KNOWN: &str = "id, state, version_time, version_content, first_seen, failing_since, resolved_at, times_failed,
-    times_resolved, failures, check_id";
+    times_resolved, failures, opened_at, reopened_at, last_resolved_at, flapping";
+
+/// Asked twice a second: one step down an index, however many findings are held.
+const NEXT_HOLD: &str = "SELECT MIN(due_at) FROM holds";
 
 fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
     let state: String = row.get(1)?;
@@ -24,9 +27,22 @@ fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
         times_failed: row.get(7)?,
         times_resolved: row.get(8)?,
         failures: serde_json::from_str(&failures).unwrap_or_default(),
-        ticket: None,
-        last_sent: None,
+        opened_at: row.get(10)?,
+        reopened_at: row.get(11)?,
+        last_resolved_at: row.get(12)?,
+        flapping: row.get(13)?,
+        sent: Vec::new(),
     })
+}
+
+fn sent(row: &Row<'_>) -> rusqlite::Result<Sent> {
+    let (state, closed): (String, Option<i64>) = (row.get(2)?, row.get(4)?);
+    let state = match (state.as_str(), closed) {
+        ("resolved", _) => TicketState::Resolved,
+        (_, Some(_)) => TicketState::Closed,
+        (_, None) => TicketState::Open,
+    };
+    Ok(Sent { target: row.get(0)?, name: row.get(1)?, state, at: row.get(3)? })
 }
 
 impl Store {
@@ -38,17 +54,14 @@ impl Store {
                 .query_row(params![hash.cast_signed(), check_id], known)
                 .optional()?;
             let Some(mut found) = found else { return Ok(None) };
-            let sent = connection
+            found.sent = connection
                 .prepare_cached(
-                    "SELECT l.name, l.updated_at FROM members m JOIN ledger l ON l.target = m.target AND l.key = m.key
-                     WHERE m.finding = ?1 ORDER BY l.updated_at DESC LIMIT 1",
+                    "SELECT l.target, l.name, l.state, l.updated_at, json_extract(l.entry, '$.closed_by_person_ms')
+                     FROM members m JOIN ledger l ON l.target = m.target AND l.key = m.key
+                     WHERE m.finding = ?1 ORDER BY l.updated_at DESC LIMIT 20",
                 )?
-                .query_row([found.row], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))
-                .optional()?;
-            if let Some((name, at)) = sent {
-                found.ticket = Some(name);
-                found.last_sent = Some(at);
-            }
+                .query_map([found.row], sent)?
+                .collect::<Result<_, _>>()?;
             Ok(Some(found))
         })
     }
@@ -114,9 +127,7 @@ impl Store {
 
     /// When the next hold is over.
     pub fn next_hold(&self) -> Result<Option<i64>, StoreError> {
-        self.read(|connection| {
-            connection.prepare_cached("SELECT MIN(due_at) FROM holds")?.query_row([], |row| row.get(0))
-        })
+        self.read(|connection| connection.prepare_cached(NEXT_HOLD)?.query_row([], |row| row.get(0)))
     }
 
     /// Changes when another process wrote to the file (a command put something back, paused a lane).
@@ -179,4 +190,37 @@ fn prune_findings(transaction: &rusqlite::Transaction<'_>, before: i64) -> rusql
 /// The same hash that the tables use.
 pub fn check_hash(check_id: &str) -> u64 {
     recent::hash(check_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+    use crate::store::{Access, Batch};
+
+    /// Steps of SQLite's machine that one look for the next hold takes.
+    fn steps(store: &Store) -> i32 {
+        store
+            .read(|connection| {
+                let mut statement = connection.prepare(NEXT_HOLD)?;
+                statement.query_row([], |row| row.get::<_, Option<i64>>(0))?;
+                Ok(statement.get_status(StatementStatus::VmStep))
+            })
+            .expect("read")
+    }
+
+    #[tokio::test]
+    async fn fifty_thousand_holds_cost_no_more_to_wait_for_than_one() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = Store::open(&folder.path().join("router.db"), Access::Router).expect("opened");
+        let hour = 3_600_000;
+        let hold = |finding| Hold { finding, script: "s".into(), due_at: hour + finding, reason: "wait".into() };
+        store.commit(Batch { holds: vec![hold(1)], ..Batch::default() }).await.expect("committed");
+        let one = steps(&store);
+        store.commit(Batch { holds: (2..=50_000).map(hold).collect(), ..Batch::default() }).await.expect("committed");
+        assert_eq!(steps(&store), one, "the look goes to the end of an index");
+        assert_eq!(store.next_hold().expect("read"), Some(hour + 1));
+        assert!(store.due_holds(hour, 200).expect("read").is_empty());
+    }
 }

@@ -31,8 +31,8 @@ pub use recent::{Recent, Seen, pack};
 pub use report::{AnswerRow, DecisionRow, FindingDetail, FindingFilter, FindingRow, PendingRow, TargetRow};
 pub use silences::{AuditRow, Expired, Muted, SilenceRow, Unmuted};
 pub use types::{
-    Batch, Committed, Enqueued, Hold, InboxMessage, Known, MemberState, NewDecision, NewRecord, Payload, StoredFinding,
-    Wish,
+    Batch, Committed, Enqueued, Hold, InboxMessage, Known, MemberState, NewDecision, NewRecord, Payload, Sent,
+    StoredFinding, TicketState, Wish,
 };
 
 /// How many jobs share one transaction at most. Larger groups gain little once the sync is spread over 64 jobs.

@@ -91,9 +91,44 @@ pub struct Known {
     pub times_resolved: u32,
     /// When failing versions came in, the newest 64 of the last 30 days.
     pub failures: Vec<i64>,
-    /// E.g. `SOC-24`: what people call the first ticket or message it has.
-    pub ticket: Option<String>,
-    pub last_sent: Option<i64>,
+    /// When it was opened, last reopened and last resolved, as received.
+    pub opened_at: Option<i64>,
+    pub reopened_at: Option<i64>,
+    pub last_resolved_at: Option<i64>,
+    /// It flapped when it was last seen.
+    pub flapping: bool,
+    /// What targets hold for it, the newest first.
+    pub sent: Vec<Sent>,
+}
+
+/// What a target holds for a finding.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sent {
+    pub target: i64,
+    /// What people call it, e.g. `SOC-24`.
+    pub name: String,
+    pub state: TicketState,
+    /// When it was last written.
+    pub at: i64,
+}
+
+/// How a ticket or a message stands, as far as the router has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TicketState {
+    Open,
+    Resolved,
+    /// A person closed it while the finding fails.
+    Closed,
+}
+
+impl TicketState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Resolved => "resolved",
+            Self::Closed => "closed",
+        }
+    }
 }
 
 /// A remembered finding as it is written.

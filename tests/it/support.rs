@@ -74,6 +74,28 @@ targets:
         std::fs::write(self.folder.path().join("router.yaml"), yaml).expect("router.yaml");
     }
 
+    /// Routes of this bench alone, with one script; those that ship no longer count.
+    pub fn script(&self, name: &str, text: &str) {
+        let routes = self.folder().join("routes");
+        std::fs::create_dir_all(&routes).expect("a folder");
+        std::fs::write(routes.join(format!("{name}.rhai")), text).expect("a script");
+        let path = self.folder().join("router.yaml");
+        let yaml = std::fs::read_to_string(&path).expect("router.yaml");
+        let shipped = concat!("routes: ", env!("CARGO_MANIFEST_DIR"), "/routes");
+        std::fs::write(path, yaml.replace(shipped, "routes: ./routes")).expect("router.yaml");
+    }
+
+    /// What the service does each minute, a day later: forgets findings that were resolved for half a day.
+    pub async fn forget_resolved(&self) {
+        use findings_router::store::{Access, Retention, Store};
+        let store = Store::open(&self.folder().join("state/router.db"), Access::Command).expect("the store");
+        let long = i64::MAX / 4;
+        let day = 86_400_000;
+        let keep =
+            Retention { dedupe_window_ms: long, decisions_ms: long, dead_letters_ms: long, resolved_ms: day / 2 };
+        store.prune(findings_router::clock::now_ms() + day, keep).await.expect("pruned");
+    }
+
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_findings-router"));
         command

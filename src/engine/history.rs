@@ -1,0 +1,53 @@
+//! What scripts see of a finding's past: the memory, its siblings, what targets hold, and who silenced it.
+
+use std::sync::Arc;
+
+use super::Engine;
+use crate::{
+    finding::{Finding, History, Muting},
+    route::Routes,
+    siblings::Failing,
+    store::Known,
+    track,
+};
+
+impl Engine {
+    /// `now`: the time of the decision, milliseconds since the epoch.
+    pub(super) fn history(
+        &self,
+        routes: &Routes,
+        finding: &Finding,
+        known: Option<&Known>,
+        failing: Failing,
+        now: i64,
+    ) -> Arc<History> {
+        let mut history = track::history(known, now);
+        let Some(known) = known else { return Arc::new(history) };
+        history.siblings_failing = failing.siblings;
+        history.fleet_failing = failing.fleet;
+        history.accounts_failing = failing.accounts;
+        // The newest of each target; they come newest first.
+        for sent in &known.sent {
+            let Some((name, _)) = self.targets.iter().find(|(_, target)| target.id == sent.target) else { continue };
+            if !history.last_sent_by.iter().any(|(known, _)| known == name) {
+                history.last_sent_by.push((name.clone(), sent.at));
+            }
+        }
+        let is_ticket = |target: i64| self.targets.values().any(|known| known.id == target && known.tickets);
+        let ticket = known.sent.iter().find(|sent| is_ticket(sent.target)).or(known.sent.first());
+        if let Some(ticket) = ticket {
+            history.ticket = Some(ticket.name.clone());
+            history.ticket_state = Some(ticket.state.as_str());
+        }
+        if !self.silences.is_empty() {
+            let silence = self.silences.longest(finding, &routes.env_of(finding), now);
+            history.silence = silence.map(|silence| Muting {
+                id: silence.id,
+                author: silence.author.clone(),
+                reason: silence.reason.clone(),
+                expires_at: silence.expires_at,
+            });
+        }
+        Arc::new(history)
+    }
+}

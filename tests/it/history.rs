@@ -1,0 +1,128 @@
+//! What scripts see of a finding's past, as the running router knows it; and what that memory costs and forgets.
+
+use serde_json::Value;
+
+use crate::support::{Bench, application_check, check};
+
+const T: i64 = 1_795_000_000_000;
+const ROOT: &str = "ccc:e1234fad:IAM-001:IAM:global:root";
+
+/// Tickets and alerts for every failure; each decision logs what it saw.
+const SCRIPT: &str = r#"fn route(finding) {
+    if !finding.failed { return []; }
+    let h = finding.history;
+    log(`ticket ${h.ticket} ${h.ticket_state}`);
+    log(`sent to ${h.last_sent_by.keys()}, last ${h.last_sent == ()}`);
+    log(`opened ${h.opened_at != ()} resolved ${h.resolved_at != ()} reopened ${h.reopened_at != ()}`);
+    log(`failed ${h.times_failed_7d} ${h.times_failed_30d} flapping ${h.flapping}`);
+    log(`failing siblings ${h.siblings_failing} fleet ${h.fleet_failing} accounts ${h.accounts_failing}`);
+    log(if h.silence == () { "no silence" } else { `silence ${h.silence.id} of ${h.silence.author}: ${h.silence.reason}, ${(h.silence.expires_at - finding.now) / 3600000} h` });
+    [send("soc"), send("devs")]
+}
+"#;
+
+/// What the newest decision logged.
+async fn logged(bench: &Bench, check_id: &str) -> Vec<String> {
+    let explained = bench.json(&["explain", check_id]).await;
+    let decisions = explained["decisions"].as_array().expect("decisions").clone();
+    let newest = decisions.iter().max_by_key(|decision| decision["at"].as_i64()).expect("a decision");
+    let logs = newest["trace"]["logs"].as_array().unwrap_or_else(|| panic!("logs in {newest}"));
+    logs.iter().filter_map(|log| log[1].as_str()).map(str::to_owned).collect()
+}
+
+async fn arrives(bench: &Bench, resource: &str, status: &str, at: i64) {
+    bench.sims.aws.send(&bench.queue, &check(resource, status, at));
+    bench.settle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_sees_the_whole_history_of_a_finding() {
+    let bench = Bench::start().await;
+    bench.script("history", SCRIPT);
+    arrives(&bench, "root", "FAILURE", T).await;
+    assert_eq!(
+        logged(&bench, ROOT).await,
+        [
+            "ticket  ",
+            "sent to [], last true",
+            "opened true resolved false reopened false",
+            "failed 1 1 flapping false",
+            "failing siblings 0 fleet 0 accounts 1",
+            "no silence",
+        ]
+    );
+    let elsewhere = check("root", "FAILURE", T).replace("e1234fad", "other");
+    bench.sims.aws.send(&bench.queue, &elsewhere);
+    arrives(&bench, "second", "FAILURE", T).await;
+    arrives(&bench, "root", "FAILURE", T + 1).await;
+    let seen = logged(&bench, ROOT).await;
+    assert_eq!(seen[0], "ticket SOC-1 open");
+    assert!(seen[1] == r#"sent to ["devs", "soc"], last false"#, "{seen:?}");
+    assert_eq!(seen[4], "failing siblings 1 fleet 2 accounts 2");
+    // A person closes the ticket; the router notices with the next version.
+    assert!(bench.sims.jira.set_status("SOC-1", "Done"));
+    arrives(&bench, "root", "FAILURE", T + 2).await;
+    arrives(&bench, "root", "FAILURE", T + 3).await;
+    assert_eq!(logged(&bench, ROOT).await[0], "ticket SOC-1 closed");
+    arrives(&bench, "root", "SUCCESS", T + 4).await;
+    let added = ["silences", "add", "--match", "rule_id=IAM-*", "--reason", "CHG-17", "--author", "ann", "--for", "7d"];
+    bench.json(&added).await;
+    arrives(&bench, "root", "FAILURE", T + 5).await;
+    let seen = logged(&bench, ROOT).await;
+    assert_eq!(seen[0], "ticket SOC-1 resolved");
+    assert_eq!(seen[2..4], ["opened true resolved true reopened true", "failed 2 2 flapping false"]);
+    assert_eq!(seen[5], "silence 1 of ann: CHG-17, 167 h");
+}
+
+/// Rows of each table but those that a passing check may use: what was taken in of late, and records of a script.
+fn rows(bench: &Bench) -> Vec<(String, i64)> {
+    let store = rusqlite::Connection::open(bench.folder().join("state/router.db")).expect("the store");
+    let mut tables =
+        store.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").expect("tables");
+    let names = tables.query_map([], |row| row.get::<_, String>(0)).expect("names");
+    let count = |name: String| {
+        let rows = store.query_row(&format!("SELECT COUNT(*) FROM {name}"), [], |row| row.get(0)).expect("a count");
+        (name, rows)
+    };
+    names.map(|name| count(name.expect("a name"))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_passing_check_that_never_failed_is_not_written_but_for_its_16_bytes() {
+    let bench = Bench::start().await;
+    bench
+        .script("failures", "fn route(finding) { if finding.failed { [send(\"soc\")] } else { skip(\"it passes\") } }");
+    bench.settle().await;
+    let before = rows(&bench);
+    for number in 0..500 {
+        bench.sims.aws.send(&bench.queue, &application_check(&format!("r{number}"), "SUCCESS", T));
+    }
+    bench.settle().await;
+    let changed: Vec<String> =
+        rows(&bench).into_iter().zip(before).filter(|(now, before)| now != before).map(|((name, _), _)| name).collect();
+    assert_eq!(changed, ["recent"]);
+    let store = rusqlite::Connection::open(bench.folder().join("state/router.db")).expect("the store");
+    let bytes: i64 = store.query_row("SELECT SUM(LENGTH(entries)) FROM recent", [], |row| row.get(0)).expect("a sum");
+    assert_eq!(bytes, 500 * 16);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finding_that_stays_resolved_is_forgotten_and_one_that_fails_is_not() {
+    let bench = Bench::start().await;
+    arrives(&bench, "gone", "FAILURE", T).await;
+    arrives(&bench, "stays", "FAILURE", T).await;
+    arrives(&bench, "gone", "SUCCESS", T + 1).await;
+    let known = |listed: &Value| -> Vec<String> {
+        let rows = listed.as_array().expect("a list");
+        rows.iter().filter_map(|row| row["resource"].as_str()).map(str::to_owned).collect()
+    };
+    assert_eq!(known(&bench.json(&["findings", "list"]).await), ["stays", "gone"]);
+    bench.forget_resolved().await;
+    assert_eq!(known(&bench.json(&["findings", "list"]).await), ["stays"]);
+    let left = rows(&bench);
+    let of = |name: &str| left.iter().find(|(table, _)| table == name).map_or(-1, |(_, rows)| *rows);
+    assert_eq!((of("findings"), of("members"), of("ledger")), (1, 1, 1), "{left:?}");
+    // Known no more, it opens anew: its ticket is another one.
+    arrives(&bench, "gone", "FAILURE", T + 2).await;
+    assert_eq!(bench.sims.jira.issues().len(), 3);
+}
