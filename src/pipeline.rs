@@ -71,7 +71,7 @@ impl Pipeline {
         for receipt in receipts {
             match (stored, self.dry_run) {
                 (true, false) => receipt.acknowledge(),
-                (true, true) => receipt.forget(),
+                (true, true) => receipt.keep(),
                 // Should the commit have come through after all, it is recognised as a duplicate.
                 (false, _) => receipt.hand_back(),
             }

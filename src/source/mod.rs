@@ -43,10 +43,10 @@ impl Receipt {
         }
     }
 
-    /// A dry run leaves the message where it is: it becomes visible again by itself.
-    pub fn forget(self) {
+    /// A dry run leaves the message where it is: seen once, and back in the queue when the run ends.
+    pub fn keep(self) {
         if let Self::Sqs { handles, handle } = self {
-            drop(handles.send(sqs::Done::Forget(handle)));
+            drop(handles.send(sqs::Done::Keep(handle)));
         }
     }
 

@@ -55,8 +55,8 @@ pub struct Handle {
 pub enum Done {
     Delete(Handle),
     HandBack(Handle),
-    /// Neither: it becomes visible again by itself.
-    Forget(Handle),
+    /// A dry run's: it stays invisible, so that it is not taken again, and goes back at the end.
+    Keep(Handle),
 }
 
 /// A message that is being worked on.
@@ -64,6 +64,8 @@ pub struct InFlight {
     handle: String,
     received: Instant,
     extended: Instant,
+    /// Nothing is left to do with it but to hand it back at the end.
+    kept: bool,
 }
 
 impl SqsSource {
@@ -115,6 +117,7 @@ impl SqsSource {
         let _ = deleter.await;
         finish.cancel();
         let _ = extender.await;
+        self.hand_back_kept().await;
     }
 
     async fn receive(
@@ -204,7 +207,7 @@ impl SqsSource {
                 }
                 let number = self.next.fetch_add(1, Ordering::Relaxed);
                 let text = message.receipt_handle.unwrap_or_default();
-                self.lock().insert(number, InFlight { handle: text.clone(), received, extended: received });
+                self.lock().insert(number, InFlight { handle: text.clone(), received, extended: received, kept: false });
                 Taken {
                     message: RawMessage {
                         source: Arc::clone(&self.name),
@@ -235,8 +238,29 @@ impl SqsSource {
             .await;
         let Ok(answer) = answer else { return };
         let attributes = answer.attributes.unwrap_or_default();
-        let empty = names.iter().all(|name| attributes.get(name).is_none_or(|count| count == "0"));
-        self.state.empty.store(empty && self.lock().is_empty(), Ordering::SeqCst);
+        let count = |name| attributes.get(&name).and_then(|count| count.parse().ok()).unwrap_or(0_usize);
+        let [visible, invisible, delayed] = names.map(count);
+        let (kept, at_work) = {
+            let in_flight = self.lock();
+            let kept = in_flight.values().filter(|message| message.kept).count();
+            (kept, in_flight.len() - kept)
+        };
+        let empty = visible == 0 && delayed == 0 && invisible <= kept && at_work == 0;
+        self.state.empty.store(empty, Ordering::SeqCst);
+    }
+
+    /// What a dry run has seen is there again for the next reader at once.
+    async fn hand_back_kept(&self) {
+        let kept: Vec<(u64, String)> = self.lock().drain().map(|(number, message)| (number, message.handle)).collect();
+        for chunk in kept.chunks(BATCH) {
+            self.change_visibility(chunk, Duration::ZERO).await;
+        }
+    }
+
+    fn keep(&self, handle: &Handle) {
+        if let Some(message) = self.lock().get_mut(&handle.number) {
+            message.kept = true;
+        }
     }
 
     /// Keeps messages invisible while they are worked on.
@@ -306,7 +330,7 @@ impl SqsSource {
                     self.lock().remove(&handle.number);
                     back.push((handle.number, handle.text));
                 }
-                Ok(Some(Done::Forget(handle))) => drop(self.lock().remove(&handle.number)),
+                Ok(Some(Done::Keep(handle))) => self.keep(&handle),
                 Ok(None) | Err(_) => {}
             }
             while delete.len() >= BATCH || (!delete.is_empty() && (ended || lingered)) {
@@ -331,7 +355,7 @@ impl SqsSource {
                         self.lock().remove(&handle.number);
                         back.push((handle.number, handle.text));
                     }
-                    Some(Done::Forget(handle)) => drop(self.lock().remove(&handle.number)),
+                    Some(Done::Keep(handle)) => self.keep(&handle),
                     None => break,
                 }
             }

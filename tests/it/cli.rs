@@ -95,6 +95,19 @@ async fn a_dry_run_prints_and_contacts_no_target() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_over_a_queue_sees_each_message_once_ends_and_leaves_them_visible() {
+    let bench = Bench::start().await;
+    for resource in ["a", "b", "c"] {
+        bench.sims.aws.send(&bench.queue, &check(resource, "SUCCESS", T));
+    }
+    // Longer than the visibility time-out of five seconds: a message that comes back would be seen again, or for ever.
+    let output = bench.output(&["run", "--dry-run", "--until-idle", "6s"]).await;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && text.lines().count() == 3, "{text}");
+    assert_eq!(bench.sims.aws.depth(&bench.queue), (3, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_store_is_named_and_left_alone() {
     let bench = Bench::start().await;
     std::fs::create_dir_all(bench.folder().join("state")).expect("folder");
