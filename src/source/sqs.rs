@@ -207,7 +207,8 @@ impl SqsSource {
                 }
                 let number = self.next.fetch_add(1, Ordering::Relaxed);
                 let text = message.receipt_handle.unwrap_or_default();
-                self.lock().insert(number, InFlight { handle: text.clone(), received, extended: received, kept: false });
+                self.lock()
+                    .insert(number, InFlight { handle: text.clone(), received, extended: received, kept: false });
                 Taken {
                     message: RawMessage {
                         source: Arc::clone(&self.name),
