@@ -2,6 +2,7 @@
 //! matters to JIRA, Splunk and Slack. The way of one finding, in the order of the modules:
 //! `source` -> [`decode`] -> `track` -> [`route`] -> `store` (the outbox) -> `deliver`.
 
+pub mod admin;
 pub mod cli;
 pub mod clock;
 pub mod config_sync;
@@ -9,7 +10,9 @@ pub mod decode;
 pub mod deliver;
 pub mod engine;
 pub mod finding;
+mod metric_help;
 pub mod notice;
+pub mod operate;
 pub mod pipeline;
 pub mod replay;
 pub mod route;
@@ -20,5 +23,7 @@ mod siblings;
 pub mod silence;
 pub mod source;
 pub mod store;
+mod tally;
+pub mod telemetry;
 pub mod track;
 mod upkeep;

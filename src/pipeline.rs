@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::{
     clock::now_ms,
@@ -18,6 +19,7 @@ use crate::{
     silence::Keeper,
     source::{Receipt, Taken},
     store::{Batch, Store, StoreError},
+    telemetry::{batch_span, commit_span, decide_span},
 };
 
 /// How often is looked what else there is to do; a changed silence counts within a second.
@@ -66,7 +68,7 @@ impl Pipeline {
         let stored = tokio::select! {
             biased;
             () = give_up.cancelled() => false,
-            () = self.store_for_sure(&messages) => true,
+            () = self.store_for_sure(&messages).instrument(batch_span(messages.len())) => true,
         };
         for receipt in receipts {
             match (stored, self.dry_run) {
@@ -89,16 +91,21 @@ impl Pipeline {
     }
 
     async fn try_handle(&mut self, messages: &[RawMessage]) -> Result<(), StoreError> {
-        let batch = tokio::task::block_in_place(|| self.engine.decide(messages))?;
-        self.commit(batch).await
+        let span = decide_span();
+        let batch = span.in_scope(|| tokio::task::block_in_place(|| self.engine.decide(messages)))?;
+        span.record("findings", batch.recent.len()).record("parked", batch.dead_letters.len());
+        drop(span);
+        self.commit(batch).instrument(commit_span()).await
     }
 
-    async fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
+    async fn commit(&mut self, mut batch: Batch) -> Result<(), StoreError> {
+        let tally = std::mem::take(&mut batch.tally);
         let now = batch.now_ms;
         let recent = batch.recent.clone();
         let records = batch.records.iter().map(crate::store::NewRecord::share).collect::<Vec<_>>();
         let committed = self.store.commit(batch).await?;
         self.engine.committed(&recent, now);
+        tally.tell();
         self.lanes.hand_over(&records, committed, now);
         Ok(())
     }

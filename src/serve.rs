@@ -10,7 +10,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::{clock::now_ms, deliver::Lane, service::Running};
+use crate::{clock::now_ms, deliver::Lane, metric_help, service::Running};
 
 static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
 
@@ -26,6 +26,7 @@ pub fn install_metrics() -> PrometheusHandle {
             let handle = recorder.handle();
             // Refused only where another recorder stands, whose numbers then count.
             let _ = metrics::set_global_recorder(recorder);
+            metric_help::describe();
             handle
         })
         .clone()
@@ -73,6 +74,7 @@ pub fn lane_status(lane: &Lane) -> Value {
         "state": state.word(),
         "waiting": state.waiting.load(Ordering::Relaxed),
         "in_flight": state.in_flight.load(Ordering::Relaxed),
+        "slowest_ms": state.slowest_ms.load(Ordering::Relaxed),
         "broken": state.broken(),
     })
 }
@@ -87,6 +89,8 @@ pub fn lane_gauges(lane: &Lane) {
     };
     metrics::gauge!("findings_router_outbox_rows", "target" => target.clone()).set(waiting);
     metrics::gauge!("findings_router_outbox_oldest_seconds", "target" => target.clone()).set(oldest);
+    let slowest = lane.state.slowest_ms.load(Ordering::Relaxed) as f64 / 1000.0;
+    metrics::gauge!("findings_router_slowest_delivery_seconds", "target" => target.clone()).set(slowest);
     metrics::gauge!("findings_router_lane_open", "target" => target).set(if lane.state.word() == "open" {
         1.0
     } else {

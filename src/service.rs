@@ -12,9 +12,11 @@ use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::millis,
+    admin,
+    clock::{millis, now_ms},
     deliver::{Lane, LaneKind, Lanes},
     engine::{Engine, Target},
+    operate::Desk,
     pipeline::Pipeline,
     route::LiveRoutes,
     serve,
@@ -89,6 +91,14 @@ pub async fn run(
         ),
         None => None,
     };
+    let admin = match &settings.service.admin {
+        Some(admin) => Some(
+            admin::start(admin, Desk::new(store.clone(), settings), stop.clone())
+                .await
+                .map_err(|error| ServiceError::Listen { address: admin.listen.to_string(), error })?,
+        ),
+        None => None,
+    };
     let give_up = CancellationToken::new();
     let pipeline = Pipeline {
         engine,
@@ -115,8 +125,13 @@ pub async fn run(
     drop(watcher);
     finish(&running, stop, give_up, tasks, pipeline, settings.service.grace_period).await;
     upkeep.abort();
-    if let Some(http) = http {
-        http.abort();
+    for lane in running.lanes.all() {
+        // For `targets list`; a store that takes nothing any more has said so already.
+        let reported = store.report_lane(lane.id, serve::lane_status(lane), now_ms());
+        let _ = tokio::time::timeout(Duration::from_secs(1), reported).await;
+    }
+    for server in [http, admin].into_iter().flatten() {
+        server.abort();
     }
     drop(running);
     // Everything else that held the lanes has ended.

@@ -57,6 +57,12 @@ pub async fn upkeep(running: Arc<Running>, metrics: PrometheusHandle, keep: Rete
                 let _ = running.store.report_lane(lane.id, status, now_ms()).await;
             }
         }
+        for (name, state) in &running.sources {
+            let open = if state.closed.load(Ordering::Relaxed) { 0.0 } else { 1.0 };
+            metrics::gauge!("findings_router_source_open", "source" => name.to_string()).set(open);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a size for people")]
+        metrics::gauge!("findings_router_store_bytes").set(running.store.file_bytes() as f64);
         warn_of_backlogs(&running.lanes);
         if rounds.is_multiple_of(60)
             && let Err(error) = running.store.prune(now_ms(), keep).await
@@ -112,9 +118,13 @@ pub fn watch(routes: Arc<LiveRoutes>) -> Option<impl Sized> {
             return;
         }
         match routes.reload() {
-            Ok(true) => tracing::info!(version = routes.current().version(), "the scripts were exchanged"),
+            Ok(true) => {
+                metrics::counter!("findings_router_scripts_reloaded_total", "result" => "taken").increment(1);
+                tracing::info!(version = routes.current().version(), "the scripts were exchanged");
+            }
             Ok(false) => {}
             Err(problems) => {
+                metrics::counter!("findings_router_scripts_reloaded_total", "result" => "refused").increment(1);
                 tracing::error!(problems = join(&problems), "the changed scripts can't be used; the old set stays");
             }
         }

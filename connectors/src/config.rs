@@ -77,8 +77,19 @@ pub fn makes_tickets(kind: &str) -> bool {
 fn read<T: DeserializeOwned>(settings: Value) -> Result<T, ConfigError> {
     serde_path_to_error::deserialize(settings).map_err(|error| {
         let path = error.path().to_string();
-        ConfigError { path: if path == "." { String::new() } else { path }, problem: error.into_inner().to_string() }
+        ConfigError { path: if path == "." { String::new() } else { path }, problem: without_value(&error.into_inner().to_string()) }
     })
+}
+
+/// An error of serde without the value that it is about: that may be a secret, of the wrong type or at the wrong place.
+pub fn without_value(error: &str) -> String {
+    match error.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected ")) {
+        Some((found, expected)) => {
+            let kind = found.split(['`', '"']).next().unwrap_or_default().trim();
+            format!("invalid type: {kind}, expected {expected}")
+        }
+        None => error.to_owned(),
+    }
 }
 
 /// `250ms 5s 2m 24h`.
@@ -88,4 +99,23 @@ pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
         .ok()
         .and_then(|span| Duration::try_from(span).ok())
         .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no duration; write e.g. 250ms, 5s, 2m or 24h")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_a_setting_does_not_repeat_its_value() {
+        for (kind, settings) in [
+            ("splunk_hec", serde_json::json!({ "url": "https://hec.example", "token": 83_412_657 })),
+            ("jira", serde_json::json!({ "url": "https://jira.example", "project": "SOC", "token": ["s3cret-83412657"] })),
+            ("slack", serde_json::json!({ "channel": "C1", "token": { "value": "s3cret-83412657" } })),
+            ("slack", serde_json::json!("s3cret-83412657")),
+        ] {
+            let error = connect(kind, "t", settings, &HttpOptions::default()).map(drop).expect_err("a wrong type");
+            assert!(!error.to_string().contains("83412657"), "{error}");
+            assert!(error.problem.contains("invalid type: "), "{error}");
+        }
+    }
 }

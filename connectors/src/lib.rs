@@ -17,7 +17,7 @@ pub mod sns;
 pub mod splunk;
 pub mod text;
 
-pub use config::{ConfigError, ContentKind, KINDS, connect, content_kind, keys, makes_tickets};
+pub use config::{ConfigError, ContentKind, KINDS, connect, content_kind, keys, makes_tickets, without_value};
 pub use delivery::{
     Connector, Content, Delivery, Found, Health, Ledger, LedgerState, Limits, Quota, QuotaClosed, Rate, Receipt,
     Record, Scope, SendOptions, UnknownPolicy, Verdict, Wanted, fingerprint,

@@ -13,6 +13,8 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::operate::OperateError;
+
 /// Exit statuses of the contract.
 pub const DONE: u8 = 0;
 pub const FAILED: u8 = 1;
@@ -38,6 +40,17 @@ impl Failure {
 impl From<crate::store::StoreError> for Failure {
     fn from(error: crate::store::StoreError) -> Self {
         Self::failed(error)
+    }
+}
+
+impl From<OperateError> for Failure {
+    fn from(error: OperateError) -> Self {
+        match error {
+            OperateError::Refused(text) => Self::invalid(text),
+            error @ (OperateError::Missing(_) | OperateError::Before(_) | OperateError::Store(_)) => {
+                Self::failed(error)
+            }
+        }
     }
 }
 

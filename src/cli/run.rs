@@ -2,22 +2,31 @@
 
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
-
 use super::{Common, DONE, Failure, Format, Outcome, runtime, settings};
-use crate::service::{self, RunOptions, ServiceError};
+use crate::{
+    service::{self, RunOptions, ServiceError},
+    telemetry::{LogFormat, Telemetry},
+};
 
 pub fn run(common: &Common, dry_run: bool, until_idle: Option<Duration>) -> Outcome {
-    log(common.log_format);
     let mut settings = settings(common)?;
+    let runtime = runtime()?;
+    let format = match common.log_format {
+        Format::Text | Format::Markdown => LogFormat::Text,
+        Format::Json => LogFormat::Json,
+    };
+    let telemetry =
+        Telemetry::start(format, settings.service.telemetry.as_ref(), runtime.handle()).map_err(Failure::invalid)?;
     // A dry run leaves the real store alone; this one goes with the process.
     let scratch = if dry_run { Some(scratch()?) } else { None };
     if let Some(folder) = &scratch {
         settings.store = folder.join("router.db");
         settings.listen = None;
+        settings.service.admin = None;
     }
     let options = RunOptions { dry_run, until_idle };
-    let result = runtime()?.block_on(service::run(&settings, options, shutdown()));
+    let result = runtime.block_on(service::run(&settings, options, shutdown()));
+    telemetry.finish();
     if let Some(folder) = scratch {
         let _ = std::fs::remove_dir_all(folder);
     }
@@ -33,19 +42,6 @@ fn scratch() -> Result<std::path::PathBuf, Failure> {
     std::fs::create_dir_all(&folder)
         .map_err(|error| Failure::failed(format!("create {}: {error}", folder.display())))?;
     Ok(folder)
-}
-
-/// To standard error: standard output belongs to what was asked for.
-fn log(format: Format) {
-    let filter = EnvFilter::try_from_env("FINDINGS_ROUTER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    // Refused only where the process logs already.
-    let _ = match format {
-        Format::Text | Format::Markdown => {
-            builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init()
-        }
-        Format::Json => builder.json().flatten_event(true).try_init(),
-    };
 }
 
 /// The first SIGTERM or SIGINT asks to stop; the second one ends the process: what is durable stays so.

@@ -1,19 +1,15 @@
 //! `silences`: what nobody shall hear of for a while.
 
-use std::collections::{BTreeMap, HashMap};
-
-use connectors::ContentKind;
 use serde_json::json;
 
-use super::{Common, DONE, Failure, Format, Outcome, SilencesCommand, print, runtime, settings, store::open};
+use super::{
+    Common, DONE, Format, Outcome, SilencesCommand, print, runtime,
+    store::{desk, open},
+};
 use crate::{
-    clock::{millis, now_ms},
-    decode::decode,
-    finding::RawMessage,
-    route::{Action, Decision},
-    settings::Settings,
-    silence::{Compiled, Count, Preview, Silence, Tally, WINDOW_DAYS},
-    store::{Expired, Store, StoreError},
+    clock::now_ms,
+    operate::SilenceRequest,
+    silence::{Count, Preview, Silence},
 };
 
 /// What `silences add` was asked.
@@ -47,7 +43,7 @@ pub fn silences(common: &Common, command: SilencesCommand) -> Outcome {
     match command {
         SilencesCommand::List { active } => list(common, active),
         SilencesCommand::Add(asked) => add(common, asked),
-        SilencesCommand::Expire { id, author } => expire(common, id, author),
+        SilencesCommand::Expire { id, author } => expire(common, id, &author),
     }
 }
 
@@ -86,21 +82,16 @@ fn targets(silence: &Silence) -> String {
 }
 
 fn add(common: &Common, asked: Add) -> Outcome {
-    let settings = settings(common)?;
-    let (dry_run, now) = (asked.dry_run, now_ms());
-    let silence = checked(asked, &settings, now).map_err(Failure::invalid)?;
-    let store = open(common)?;
-    let preview = preview(&store, &settings, &silence, now)?;
-    let mut silence = silence.silence;
-    if !dry_run {
-        silence.id = runtime()?.block_on(store.add_silence(silence.clone()))?;
-    }
+    let Add { matchers, lasts, reason, author, targets: named, dry_run, everything } = asked;
+    let request = SilenceRequest { matchers, lasts, reason, author, targets: named, everything, dry_run };
+    let desk = desk(common)?;
+    let added = runtime()?.block_on(desk.add_silence(request))?;
     if common.format == Format::Json {
-        print::json(&json!({ "id": (!dry_run).then_some(silence.id), "dry_run": dry_run, "silence": silence,
-            "preview": preview }));
+        print::json(&added);
         return Ok(DONE);
     }
-    show(&preview);
+    show(&added.preview);
+    let silence = &added.silence;
     if dry_run {
         println!("nothing was added (--dry-run)");
     } else {
@@ -108,108 +99,11 @@ fn add(common: &Common, asked: Add) -> Outcome {
             "silence {} is on until {} UTC for {}; `silences expire {}` ends it",
             silence.id,
             print::time(silence.expires_at),
-            if silence.targets.is_empty() { "all targets that people read".to_owned() } else { targets(&silence) },
+            if silence.targets.is_empty() { "all targets that people read".to_owned() } else { targets(silence) },
             silence.id
         );
     }
     Ok(DONE)
-}
-
-/// What was asked, if it may be: a mistake here hides findings from everybody.
-fn checked(asked: Add, settings: &Settings, now: i64) -> Result<Compiled, String> {
-    let Add { matchers, lasts, reason, author, targets, everything, dry_run: _ } = asked;
-    if matchers.is_empty() {
-        return Err("a silence needs a matcher, e.g. --match rule_id=S3-* --match env=dev".to_owned());
-    }
-    if reason.trim().is_empty() {
-        return Err("a silence needs a reason, e.g. --reason \"migration until Friday, CHG-17\"".to_owned());
-    }
-    if author.trim().is_empty() {
-        return Err("who adds the silence? $USER is not set; write --author NAME".to_owned());
-    }
-    let max = settings.service.silences.max;
-    let longest = hours(max);
-    let Some(lasts) = lasts.filter(|lasts| millis(*lasts) > 0) else {
-        return Err(format!("a silence needs an end, e.g. --for 7d; it may last {longest} at most"));
-    };
-    if lasts > max {
-        let asked = hours(lasts);
-        return Err(format!(
-            "a silence may last {longest} at most, not {asked}; router.yaml sets `silences: {{ max }}`"
-        ));
-    }
-    for name in &targets {
-        check_target(name, settings)?;
-    }
-    let silence = Compiled::new(Silence {
-        id: 0,
-        matchers,
-        targets,
-        author: author.trim().to_owned(),
-        reason: reason.trim().to_owned(),
-        created_at: now,
-        expires_at: now + millis(lasts),
-    })?;
-    if silence.is_for_everything() && !everything {
-        return Err("this silence matches every finding; name what is meant, or add --everything".to_owned());
-    }
-    Ok(silence)
-}
-
-/// `7d` or `36h`, and finer only where it matters.
-fn hours(duration: std::time::Duration) -> String {
-    match duration.as_secs() {
-        seconds if seconds >= 86_400 && seconds.is_multiple_of(86_400) => format!("{}d", seconds / 86_400),
-        seconds if seconds >= 3600 && seconds.is_multiple_of(3600) => format!("{}h", seconds / 3600),
-        seconds => format!("{seconds}s"),
-    }
-}
-
-fn read_by_people(settings: &Settings, name: &str) -> bool {
-    settings.targets.get(name).is_some_and(|target| connectors::content_kind(&target.kind) == ContentKind::Notice)
-}
-
-fn check_target(name: &str, settings: &Settings) -> Result<(), String> {
-    if read_by_people(settings, name) {
-        return Ok(());
-    }
-    let names: Vec<&str> =
-        settings.targets.keys().map(String::as_str).filter(|name| read_by_people(settings, name)).collect();
-    if settings.targets.contains_key(name) {
-        return Err(format!(
-            "target {name} takes records, which are never silenced; silences are for: {}",
-            names.join(", ")
-        ));
-    }
-    let near = names.iter().find(|known| strsim::damerau_levenshtein(name, known) <= 3);
-    Err(match near {
-        Some(near) => format!("there is no target `{name}`; did you mean `{near}`?"),
-        None => format!("there is no target `{name}`; silences are for: {}", names.join(", ")),
-    })
-}
-
-/// What it would have muted of late, by what is stored of decisions and answers.
-fn preview(store: &Store, settings: &Settings, silence: &Compiled, now: i64) -> Result<Preview, StoreError> {
-    let since = now - WINDOW_DAYS * 86_400_000;
-    let mut sent: HashMap<i64, BTreeMap<String, (u64, u64)>> = HashMap::new();
-    store.decided_since(since, |finding, trace| {
-        let decision: Decision = serde_json::from_slice(trace).unwrap_or_default();
-        for action in decision.actions {
-            if let Action::Send(send) = action {
-                sent.entry(finding).or_default().entry(send.target).or_default().0 += 1;
-            }
-        }
-    })?;
-    store
-        .delivered_since(since, |finding, target| sent.entry(finding).or_default().entry(target).or_default().1 += 1)?;
-    let mut tally = Tally::default();
-    for (finding, sent) in sent {
-        let Some((body, env)) = store.stored_check(finding)? else { continue };
-        let message = RawMessage { body, received_at: now, ..RawMessage::default() };
-        let Some(finding) = decode(&message).findings.pop() else { continue };
-        tally.add(silence, &finding, &env, &sent, |target| read_by_people(settings, target));
-    }
-    Ok(tally.preview())
 }
 
 fn show(preview: &Preview) {
@@ -232,19 +126,12 @@ fn show(preview: &Preview) {
     }
 }
 
-fn expire(common: &Common, id: i64, author: String) -> Outcome {
-    if author.trim().is_empty() {
-        return Err(Failure::invalid("who ends the silence? $USER is not set; write --author NAME"));
-    }
-    match runtime()?.block_on(open(common)?.expire_silence(id, author, now_ms()))? {
-        Expired::Now if common.format == Format::Json => print::json(&json!({ "id": id, "state": "ended" })),
-        Expired::Now => println!("silence {id} is over; what it muted and still fails is decided again"),
-        Expired::Before(at) => {
-            return Err(Failure::failed(format!("silence {id} ended before, at {} UTC", print::time(at))));
-        }
-        Expired::Missing => {
-            return Err(Failure::failed(format!("there is no silence {id}; `silences list` shows them")));
-        }
+fn expire(common: &Common, id: i64, author: &str) -> Outcome {
+    runtime()?.block_on(desk(common)?.expire_silence(id, author))?;
+    if common.format == Format::Json {
+        print::json(&json!({ "id": id, "state": "ended" }));
+    } else {
+        println!("silence {id} is over; what it muted and still fails is decided again");
     }
     Ok(DONE)
 }

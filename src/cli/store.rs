@@ -7,11 +7,17 @@ use super::{
 };
 use crate::{
     clock::now_ms,
-    store::{Access, FindingFilter, Retried, Store},
+    operate::{Desk, LetterResult, Letters},
+    store::{Access, FindingFilter, Store},
 };
 
 pub(super) fn open(common: &Common) -> Result<Store, Failure> {
     Ok(Store::open(&settings(common)?.store, Access::Command)?)
+}
+
+pub(super) fn desk(common: &Common) -> Result<Desk, Failure> {
+    let settings = settings(common)?;
+    Ok(Desk::new(Store::open(&settings.store, Access::Command)?, &settings))
 }
 
 pub fn list(common: &Common, filter: FindingFilter) -> Outcome {
@@ -146,10 +152,9 @@ fn text(value: &serde_json::Value) -> String {
 }
 
 pub fn dead_letters(common: &Common, command: DeadLettersCommand) -> Outcome {
-    let store = open(common)?;
     match command {
         DeadLettersCommand::List { limit } => {
-            let letters = store.dead_letters(limit)?;
+            let letters = open(common)?.dead_letters(limit)?;
             if common.format == Format::Json {
                 print::json(&letters);
                 return Ok(DONE);
@@ -172,7 +177,7 @@ pub fn dead_letters(common: &Common, command: DeadLettersCommand) -> Outcome {
             Ok(DONE)
         }
         DeadLettersCommand::Show { id } => {
-            let Some(letter) = store.dead_letter(id)? else {
+            let Some(letter) = open(common)?.dead_letter(id)? else {
                 return Err(Failure::failed(format!("there is no dead letter {id}")));
             };
             if common.format == Format::Json {
@@ -190,46 +195,31 @@ pub fn dead_letters(common: &Common, command: DeadLettersCommand) -> Outcome {
             }
             Ok(DONE)
         }
-        DeadLettersCommand::Retry { ids, all } => each(common, &store, ids, all, true),
-        DeadLettersCommand::Drop { ids, all } => each(common, &store, ids, all, false),
+        DeadLettersCommand::Retry { ids, all } => each(common, &Letters { ids, all }, true),
+        DeadLettersCommand::Drop { ids, all } => each(common, &Letters { ids, all }, false),
     }
 }
 
-fn each(common: &Common, store: &Store, ids: Vec<i64>, all: bool, retry: bool) -> Outcome {
-    let ids = if all { store.dead_letter_ids()? } else { ids };
-    let runtime = runtime()?;
-    let mut results = Vec::new();
-    for id in ids {
-        let word = if retry {
-            match runtime.block_on(store.retry_dead_letter(id, now_ms()))? {
-                Retried::Decoded => "goes through every stage again",
-                Retried::Queued => "waits in its lane again",
-                Retried::Missing => "missing",
-            }
-        } else if runtime.block_on(store.drop_dead_letter(id))? {
-            "dropped"
-        } else {
-            "missing"
-        };
-        results.push((id, word));
-    }
-    let missing = results.iter().any(|(_, word)| *word == "missing");
+fn each(common: &Common, letters: &Letters, retry: bool) -> Outcome {
+    let (desk, runtime) = (desk(common)?, runtime()?);
+    let results = runtime.block_on(async {
+        if retry { desk.retry(letters).await } else { desk.drop_letters(letters).await }
+    })?;
     if common.format == Format::Json {
-        print::json(&results.iter().map(|(id, word)| json!({ "id": id, "result": word })).collect::<Vec<_>>());
+        print::json(&results);
     } else {
-        for (id, word) in &results {
-            println!("{id}: {word}");
+        for LetterResult { id, result } in &results {
+            println!("{id}: {result}");
         }
         println!("{} dead letters", results.len());
     }
-    Ok(if missing { FAILED } else { DONE })
+    Ok(if results.iter().any(LetterResult::is_missing) { FAILED } else { DONE })
 }
 
 pub fn targets(common: &Common, command: TargetsCommand) -> Outcome {
-    let store = open(common)?;
     let (name, paused) = match command {
         TargetsCommand::List => {
-            let targets = store.targets()?;
+            let targets = open(common)?.targets()?;
             if common.format == Format::Json {
                 print::json(&targets);
                 return Ok(DONE);
@@ -258,9 +248,7 @@ pub fn targets(common: &Common, command: TargetsCommand) -> Outcome {
         TargetsCommand::Pause { name } => (name, true),
         TargetsCommand::Resume { name } => (name, false),
     };
-    if !runtime()?.block_on(store.pause_target(name.clone(), paused))? {
-        return Err(Failure::failed(format!("there is no target {name}; `targets list` shows them")));
-    }
+    runtime()?.block_on(desk(common)?.pause(&name, paused))?;
     let word = if paused { "paused" } else { "resumed" };
     if common.format == Format::Json {
         print::json(&json!({ "target": name, "state": word }));

@@ -84,6 +84,12 @@ impl Backlog {
         self.later.peek().map(|Reverse((due_at, _))| *due_at)
     }
 
+    /// Since when the oldest row waits, those left out that are meant to. Looks at every row: for once a second.
+    pub fn oldest(&self) -> Option<i64> {
+        let ready = self.bands.iter().flat_map(|band| band.queues.values().flatten());
+        ready.chain(self.parked.values().filter(|item| !item.planned)).map(|item| item.since).min()
+    }
+
     pub fn len(&self) -> usize {
         self.len
     }
@@ -175,6 +181,18 @@ mod tests {
             backlog.push(item(id, priority, "a"), 0);
         }
         assert_eq!(drain(&mut backlog, 0), [2, 4, 1, 3]);
+    }
+
+    #[test]
+    fn the_oldest_row_is_found_wherever_it_waits_and_a_digest_does_not_count() {
+        let mut backlog = Backlog::default();
+        assert_eq!(backlog.oldest(), None);
+        backlog.push(Item { since: 5, due_at: 1_000, planned: true, ..item(1, 90, "a") }, 10);
+        assert_eq!(backlog.oldest(), None);
+        backlog.push(Item { since: 9, ..item(2, 90, "a") }, 10);
+        backlog.push(Item { since: 8, ..item(3, 10, "b") }, 10);
+        backlog.push(Item { since: 7, due_at: 1_000, ..item(4, 10, "b") }, 10);
+        assert_eq!(backlog.oldest(), Some(7));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What every lane is made of.
 
 use std::{
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex, OnceLock, atomic::Ordering},
     time::Duration,
 };
 
@@ -105,8 +105,10 @@ pub(super) fn observe(lane: &Lane, verdict: &Verdict, sent_at: i64, urgent: bool
     if let Verdict::Delivered { .. } = verdict {
         lane.delivered.get_or_init(|| deliveries(lane, verdict)).increment(count);
         if sent_at > 0 {
+            let took = (now_ms() - sent_at).max(0);
+            lane.state.slowest_ms.fetch_max(took, Ordering::Relaxed);
             #[expect(clippy::cast_precision_loss, reason = "a latency in milliseconds is far below 2^52")]
-            let seconds = (now_ms() - sent_at).max(0) as f64 / 1000.0;
+            let seconds = took as f64 / 1000.0;
             lane.latency(urgent).record(seconds);
         }
         return;
@@ -116,4 +118,10 @@ pub(super) fn observe(lane: &Lane, verdict: &Verdict, sent_at: i64, urgent: bool
     if lane.state.is_news(&format!("{} {detail}", verdict.class())) {
         tracing::warn!(target = %lane.name, outcome = verdict.class(), detail, "a delivery did not get through");
     }
+}
+
+/// Counts dead letters of a lane: `record` or `delivery`.
+pub(super) fn parked(kind: &'static str, count: usize) {
+    let count = u64::try_from(count).unwrap_or(u64::MAX);
+    metrics::counter!("findings_router_parked_total", "kind" => kind).increment(count);
 }

@@ -9,10 +9,11 @@ use std::{
 use connectors::{Delivery, Scope, Verdict};
 use tokio::{sync::Notify, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::{
     Lane,
-    lane::observe,
+    lane::{observe, parked},
     next_step::{backoff, describe},
     record::decode_record,
     state::Circuit,
@@ -20,6 +21,7 @@ use super::{
 use crate::{
     clock::{millis, now_ms},
     store::{DeadLetter, RecordRow},
+    telemetry::{delivery_span, record_outcome},
 };
 
 /// Bytes of rows kept in memory; what is over it is read from the store when its turn comes.
@@ -255,7 +257,14 @@ async fn send(lane: &Lane, batch: Vec<QueuedRow>) -> Sent {
             }
         }
     }
-    let answers = lane.connector.deliver(&deliveries, &*lane.quota).await;
+    let span = delivery_span(&lane.name, deliveries.len());
+    let answers = lane.connector.deliver(&deliveries, &*lane.quota).instrument(span.clone()).await;
+    if !span.is_disabled() {
+        // Of a batch the worst answer is of interest.
+        let worst = answers.iter().map(Verdict::class).find(|class| *class != "delivered");
+        record_outcome(&span, worst.unwrap_or("delivered"));
+    }
+    drop(span);
     for (place, verdict) in places.into_iter().zip(answers) {
         verdicts[place] = Some(verdict);
     }
@@ -313,6 +322,9 @@ async fn finish(lane: &Lane, queue: &RecordQueue, progress: &mut Progress, sent:
         }
     }
     let gone = done.len() + dead.len();
+    if !dead.is_empty() {
+        parked("record", dead.len());
+    }
     if gone > 0 {
         settle(lane, done, dead, now).await;
         lane.state.waiting.fetch_sub(gone.min(lane.state.waiting.load(Ordering::SeqCst)), Ordering::SeqCst);

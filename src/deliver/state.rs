@@ -20,6 +20,8 @@ pub struct LaneState {
     pub in_flight: AtomicUsize,
     /// When the oldest row came, milliseconds since the epoch; 0 when there is none.
     pub oldest: AtomicI64,
+    /// Longest time from sent to accepted since the start, milliseconds.
+    pub slowest_ms: AtomicI64,
     /// Paused by an operator.
     pub paused: AtomicBool,
     /// The service is stopping: send what is there without waiting for full batches.

@@ -9,16 +9,18 @@ use std::{
 use connectors::{Content, Delivery, Found, Scope, UnknownPolicy, Verdict, Wanted, fingerprint};
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::{
     Backlog, Item, Lane,
-    lane::{URGENT, observe},
+    lane::{URGENT, observe, parked},
     next_step::{Attempt, Next, describe, next_step},
     state::Circuit,
 };
 use crate::{
     clock::{millis, now_ms},
     store::{Enqueued, Left, Loaded, Settlement, StoreError},
+    telemetry::{delivery_span, record_outcome},
 };
 
 /// What an attempt at a row came to.
@@ -34,7 +36,8 @@ struct Progress {
     backlog: Backlog,
     /// Rows in the backlog.
     queued: HashSet<i64>,
-    flying: HashSet<i64>,
+    /// Rows in flight, and since when each waits.
+    flying: HashMap<i64, i64>,
     newest: i64,
     circuit: Circuit,
     /// Until the lane may take up rows again, milliseconds since the epoch.
@@ -50,7 +53,7 @@ pub(super) async fn run(lane: Arc<Lane>, mut arrivals: mpsc::UnboundedReceiver<E
     let mut progress = Progress {
         backlog: Backlog::default(),
         queued: HashSet::new(),
-        flying: HashSet::new(),
+        flying: HashMap::new(),
         newest: 0,
         circuit: Circuit::new(lane.settings.pause_after, lane.settings.probe_interval),
         closed_until: 0,
@@ -80,7 +83,10 @@ pub(super) async fn run(lane: Arc<Lane>, mut arrivals: mpsc::UnboundedReceiver<E
             Some(done) = attempts.join_next() => lane.finished(&mut progress, done),
             () = tokio::time::sleep(wake) => {}
             // Rows that a command put back.
-            _ = tick.tick() => lane.take_up(&mut progress),
+            _ = tick.tick() => {
+                lane.take_up(&mut progress);
+                lane.state.oldest.store(progress.oldest().unwrap_or(0), Ordering::Relaxed);
+            }
         }
     }
     // What is in flight is waited for: its answer saves a look-up after the next start.
@@ -94,7 +100,7 @@ impl Progress {
     fn add(&mut self, lane: &Lane, row: Enqueued) {
         self.newest = self.newest.max(row.id);
         // A row in flight comes back by itself: its revision has changed.
-        if self.flying.contains(&row.id) || !self.queued.insert(row.id) {
+        if self.flying.contains_key(&row.id) || !self.queued.insert(row.id) {
             return;
         }
         let options = connectors::SendOptions { channel: row.channel, ..Default::default() };
@@ -108,6 +114,11 @@ impl Progress {
             planned: row.planned,
         };
         self.backlog.push(item, now_ms());
+    }
+
+    /// When the oldest row that could go came; digests that lie in the future are not late.
+    fn oldest(&self) -> Option<i64> {
+        self.flying.values().copied().chain(self.backlog.oldest()).min()
     }
 
     fn again(&mut self, item: Item) {
@@ -172,7 +183,7 @@ impl Lane {
             if !progress.queued.remove(&item.id) {
                 continue;
             }
-            progress.flying.insert(item.id);
+            progress.flying.insert(item.id, item.since);
             let lane = Arc::clone(self);
             let others_succeed =
                 progress.failed_at.get(&item.id).is_some_and(|&successes| progress.successes > successes);
@@ -189,7 +200,14 @@ impl Lane {
         let sent_at = row.sent_at;
         let (settlement, verdict) = self.settle_row(&row, others_succeed).await;
         let left = match settlement {
-            Ok(settlement) => self.store.settle(row, self.id, Arc::clone(&self.name), settlement, now_ms()).await,
+            Ok(settlement) => {
+                let dead = matches!(settlement, Settlement::Dead { .. });
+                let left = self.store.settle(row, self.id, Arc::clone(&self.name), settlement, now_ms()).await;
+                if dead && left.is_ok() {
+                    parked("delivery", 1);
+                }
+                left
+            }
             Err(error) => Err(error),
         };
         Attempted { item, left, verdict, sent_at }
@@ -217,13 +235,22 @@ impl Lane {
             return (Err(error), None);
         }
         let delivery = self.delivery(row);
+        let span = delivery_span(&self.name, 1);
+        let wanted = match row.wanted {
+            Wanted::Open => "open",
+            Wanted::Resolved => "resolved",
+        };
+        span.record("event_id", row.event_id.as_str()).record("attempts", row.attempts).record("wanted", wanted);
         let verdict = self
             .connector
             .deliver(std::slice::from_ref(&delivery), &*self.quota)
+            .instrument(span.clone())
             .await
             .into_iter()
             .next()
             .unwrap_or_else(|| Verdict::Ambiguous { detail: "the connector gave no verdict".to_owned() });
+        record_outcome(&span, verdict.class());
+        drop(span);
         let attempt = Attempt {
             attempts: row.attempts,
             limit: self.settings.attempts,

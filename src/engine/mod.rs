@@ -83,12 +83,13 @@ impl Engine {
         self.siblings.begin();
         for message in messages {
             let decoded = decode(message);
+            batch.tally.tests(decoded.tests);
+            batch.tally.decoded(&message.source, decoded.findings.len());
             if decoded.tests > 0 {
-                metrics::counter!("findings_router_test_messages_total").increment(u64::from(decoded.tests));
                 tracing::info!(source = %message.source, "a test message of Conformity arrived");
             }
             for rejected in decoded.rejected {
-                metrics::counter!("findings_router_parked_total", "kind" => "message").increment(1);
+                batch.tally.parked("message");
                 let reason = rejected.reason.to_string();
                 tracing::warn!(source = %message.source, reason, "a message can't be decoded; parked");
                 batch.dead_letters.push(DeadLetter {
@@ -127,7 +128,7 @@ impl Engine {
         let (hash, packed) = (check_hash(&finding.id), pack(finding.version));
         let known = self.known(hash, &finding.id)?;
         let change = track::track(&finding, known.as_ref(), self.seen(hash, packed, batch));
-        metrics::counter!("findings_router_findings_total", "change" => change.as_str()).increment(1);
+        batch.tally.change(change);
         if change == Change::Duplicate {
             if let (Some(script), Some(known)) = (message.only_script(), &known) {
                 self.decide_again(routes, &finding, known, script, batch);
@@ -203,7 +204,7 @@ impl Engine {
     fn act(&self, event: &Event<'_>, memory: Option<&Known>, remembers: bool, batch: &mut Batch) {
         let Event { finding, change, decision, sent_at, held } = *event;
         for failure in &decision.failures {
-            metrics::counter!("findings_router_parked_total", "kind" => "decision").increment(1);
+            batch.tally.parked("decision");
             tracing::error!(check = %finding.id, at = failure.at, reason = failure.reason, "a script failed; its decision is parked");
             batch.dead_letters.push(DeadLetter {
                 kind: "decision",
@@ -217,7 +218,7 @@ impl Engine {
             });
         }
         for skip in &decision.skips {
-            metrics::counter!("findings_router_skipped_total", "script" => skip.script.clone()).increment(1);
+            batch.tally.skipped(&skip.script, &skip.reason);
         }
         let router = summary(change, decision);
         let muted = counting(&decision.silenced);
@@ -225,7 +226,7 @@ impl Engine {
             match action {
                 Action::Send(send) => {
                     let Some(target) = self.targets.get(&send.target) else { continue };
-                    metrics::counter!("findings_router_routed_total", "target" => send.target.clone()).increment(1);
+                    batch.tally.routed(&send.target);
                     let subject = send.group.as_deref().unwrap_or(&finding.id);
                     let until = send.digest.as_ref().and_then(|digest| window_end(digest, finding.received_at).ok());
                     let key = match (&send.digest, until) {
@@ -254,8 +255,7 @@ impl Engine {
                             ),
                         }),
                         (LaneKind::Stateful, Some(_)) if muted.contains_key(send.target.as_str()) => {
-                            metrics::counter!("findings_router_silenced_total", "target" => send.target.clone())
-                                .increment(1);
+                            batch.tally.silenced(&send.target);
                         }
                         // Tickets and alerts are about failures; what passes resolves them by itself, and an event
                         // that came too late changes nothing.

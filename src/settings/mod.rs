@@ -4,11 +4,13 @@ mod expand;
 mod outline;
 mod read;
 mod secret;
+mod telemetry;
 mod units;
 pub(crate) mod yaml;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -19,6 +21,7 @@ use read::Reader;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::Value;
+pub use telemetry::TelemetrySettings;
 pub use units::{duration, parse_duration};
 pub use yaml::Located;
 
@@ -65,6 +68,17 @@ pub struct Service {
     /// What one evaluation of a script may cost.
     pub limits: RouteLimits,
     pub silences: SilenceSettings,
+    pub admin: Option<AdminSettings>,
+    pub telemetry: Option<TelemetrySettings>,
+}
+
+/// `admin:` in router.yaml: every API that changes something, away from `listen`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminSettings {
+    pub listen: SocketAddr,
+    /// Sent as `Authorization: Bearer TOKEN`.
+    pub token: SecretString,
 }
 
 /// `silences:` in router.yaml.
@@ -94,6 +108,8 @@ impl Default for Service {
             max_batch: 256,
             limits: RouteLimits::default(),
             silences: SilenceSettings::default(),
+            admin: None,
+            telemetry: None,
         }
     }
 }
@@ -140,13 +156,20 @@ pub struct FileSettings {
 }
 
 /// One target: what every lane has, and what only its connector knows.
-#[derive(Debug)]
 pub struct TargetSettings {
     pub kind: String,
     pub lane: LaneSettings,
     pub http: connectors::HttpOptions,
     /// Settings of the connector, as it takes them.
     pub own: Value,
+}
+
+impl fmt::Debug for TargetSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, lane, http: _, own: _ } = self;
+        // The rest holds tokens, and a proxy may hold a password.
+        f.debug_struct("TargetSettings").field("kind", kind).field("lane", lane).finish_non_exhaustive()
+    }
 }
 
 fn two() -> usize {

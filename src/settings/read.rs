@@ -8,11 +8,12 @@ use std::{
 };
 
 use connectors::Rate;
+use secrecy::ExposeSecret;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    Located, Service, Settings, SourceSettings, SqsSettings, TargetSettings, resolve,
+    Located, Service, Settings, SourceSettings, SqsSettings, TargetSettings, TelemetrySettings, resolve,
     units::{Bytes, duration},
     yaml,
 };
@@ -89,7 +90,7 @@ struct BacklogSettings {
     warn_at: Option<String>,
 }
 
-const TOP_KEYS: [&str; 13] = [
+const TOP_KEYS: [&str; 15] = [
     "listen",
     "store",
     "routes",
@@ -103,7 +104,12 @@ const TOP_KEYS: [&str; 13] = [
     "max_batch",
     "limits",
     "silences",
+    "admin",
+    "telemetry",
 ];
+
+/// A token that can't be guessed.
+const SHORTEST_TOKEN: usize = 16;
 
 /// A document with its file's name.
 pub(super) struct Reader<'a> {
@@ -180,11 +186,32 @@ impl Reader<'_> {
                 Err(problem) => problems.push(problem),
             }
         }
+        problems.extend(self.ways_in_and_out(&settings));
         let webhook = settings.sources.values().any(|source| matches!(source, SourceSettings::Webhook(_)));
         if webhook && settings.listen.is_none() {
             problems.push(self.located("sources", "a webhook source needs `listen`, e.g. listen: 0.0.0.0:9110"));
         }
         if problems.is_empty() { Ok(settings) } else { Err(problems) }
+    }
+
+    /// What `admin:` and `telemetry:` may not say.
+    fn ways_in_and_out(&self, settings: &Settings) -> Vec<Located> {
+        let mut problems = Vec::new();
+        if let Some(admin) = &settings.service.admin {
+            let token = admin.token.expose_secret();
+            if token.len() < SHORTEST_TOKEN || token.contains(char::is_whitespace) {
+                let problem = format!("a token has {SHORTEST_TOKEN} characters at least and no white space");
+                problems.push(self.located("admin.token", problem));
+            }
+            if Some(admin.listen) == settings.listen {
+                let problem = "the admin API has an address of its own, not that of `listen`";
+                problems.push(self.located("admin.listen", problem));
+            }
+        }
+        if let Some((key, problem)) = settings.service.telemetry.as_ref().and_then(TelemetrySettings::problem) {
+            problems.push(self.located(&key, problem));
+        }
+        problems
     }
 
     fn section<'v>(
@@ -319,7 +346,7 @@ impl Reader<'_> {
                 ("", inner) => inner.to_owned(),
                 (path, inner) => format!("{path}.{inner}"),
             };
-            self.located(&at, error.into_inner().to_string())
+            self.located(&at, connectors::without_value(&error.into_inner().to_string()))
         })
     }
 }

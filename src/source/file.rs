@@ -51,6 +51,9 @@ impl FileSource {
                 batch.push(Taken { message, receipt: Receipt::None });
             }
             let ready = batch.len() >= LINES || (!more && !batch.is_empty());
+            if ready {
+                super::received(&self.name, batch.len());
+            }
             if ready && intake.blocking_send(std::mem::take(&mut batch)).is_err() {
                 return Ok(count);
             }

@@ -75,5 +75,11 @@ impl SourceState {
     }
 }
 
+/// Counts what a source took in.
+fn received(source: &str, messages: usize) {
+    metrics::counter!("findings_router_received_total", "source" => source.to_owned())
+        .increment(u64::try_from(messages).unwrap_or(0));
+}
+
 /// Where sources put what they took.
 pub type Intake = mpsc::Sender<Vec<Taken>>;

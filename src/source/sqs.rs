@@ -193,8 +193,7 @@ impl SqsSource {
 
     fn take(&self, messages: Vec<Message>, handles: &mpsc::UnboundedSender<Done>) -> Vec<Taken> {
         let (now, received) = (now_ms(), Instant::now());
-        metrics::counter!("findings_router_received_total", "source" => self.name.to_string())
-            .increment(u64::try_from(messages.len()).unwrap_or(0));
+        super::received(&self.name, messages.len());
         messages
             .into_iter()
             .map(|message| {

@@ -67,6 +67,7 @@ async fn take(State(source): State<Arc<WebhookSource>>, request: Request) -> (St
         sent_at: now,
         meta: Vec::new(),
     };
+    super::received(&source.name, 1);
     let taken = Taken { message, receipt: Receipt::Webhook(answer) };
     let committed = async {
         source.intake.send(vec![taken]).await.ok()?;

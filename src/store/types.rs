@@ -4,7 +4,10 @@ use connectors::SendOptions;
 use serde::{Deserialize, Serialize};
 
 use super::{DeadLetter, Muted};
-use crate::finding::{Change, Version};
+use crate::{
+    finding::{Change, Version},
+    tally::Tally,
+};
 
 /// Everything that must happen because of some messages; one transaction.
 #[derive(Debug, Default)]
@@ -26,6 +29,8 @@ pub struct Batch {
     pub recent: Vec<(u64, u64)>,
     /// Rows of the inbox that are done.
     pub inbox: Vec<i64>,
+    /// For the metrics; nothing of it is stored.
+    pub tally: Tally,
 }
 
 /// What the lanes must know of a commit.

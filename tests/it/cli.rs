@@ -151,3 +151,54 @@ async fn a_secret_of_aws_is_read_once_and_a_missing_one_is_named() {
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(text.contains("has no key `hec`") && text.contains("router.yaml:"), "{text}");
 }
+
+/// `localstack/router.yaml` with the environment of `localstack/compose.yaml`, between simulators on other ports.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_of_the_compose_file_reaches_every_target_it_names() {
+    let bench = Bench::start().await;
+    let read = |name: &str| {
+        std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("localstack").join(name))
+            .expect("a file")
+    };
+    let topic = bench.sims.aws.create_topic("conformity-checks");
+    let mut yaml = read("router.yaml");
+    for (name, raw) in [("conformity-checks", false), ("conformity-checks-raw", true)] {
+        let url = bench.sims.aws.create_queue(name);
+        bench.sims.aws.subscribe(&topic, &url, raw).expect("subscribed");
+        let theirs = format!("http://localstack:4566/queue/us-east-1/000000000000/{name}\n");
+        assert!(yaml.contains(&theirs), "{name}");
+        yaml = yaml.replace(&theirs, &format!("{url}\n"));
+    }
+    let place = bench.folder();
+    for (theirs, ours) in [
+        ("http://simulators:8081", bench.sims.jira.url()),
+        ("http://simulators:8088", bench.sims.splunk.url()),
+        ("http://simulators:8082", bench.sims.slack.url()),
+        ("0.0.0.0:9110", "127.0.0.1:0"),
+        ("/var/lib/findings-router", place.to_str().expect("text")),
+        ("./routes", concat!(env!("CARGO_MANIFEST_DIR"), "/routes")),
+    ] {
+        assert!(yaml.contains(theirs), "{theirs}");
+        yaml = yaml.replace(theirs, ours);
+    }
+    std::fs::write(place.join("router.yaml"), yaml).expect("written");
+    let compose = read("compose.yaml");
+    let router = compose.split("\n  router:").nth(1).and_then(|rest| rest.split("\n    volumes:").next()).expect("a service");
+    let environment: Vec<(&str, &str)> = router
+        .lines()
+        .filter_map(|line| line.trim().split_once(": "))
+        .filter(|(name, _)| name.ends_with("_TOKEN"))
+        .collect();
+    assert_eq!(environment.len(), 3, "{environment:?}");
+    bench.sims.aws.publish(&topic, &check("root", "FAILURE", T)).expect("published");
+    bench.sims.aws.publish(&topic, &crate::support::application_check("b", "FAILURE", T)).expect("published");
+    for args in [&["check", "--probe"][..], &["run", "--until-idle", "500ms"]] {
+        let mut command = bench.command(args);
+        command.envs(environment.clone());
+        let output = tokio::task::spawn_blocking(move || command.output()).await.expect("joined").expect("runs");
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{args:?}: {text}");
+    }
+    assert_eq!((bench.sims.jira.issues().len(), bench.sims.slack.messages().len()), (1, 1));
+    assert_eq!(bench.sims.splunk.count(), 2, "the second copy of each is a duplicate");
+}

@@ -1,20 +1,41 @@
-//! Black-box tests: the built binary between simulators. `support` starts both; `flow` is the way of a finding, `crash`
-//! kills the binary, `bad_days` are hostile input and broken machines, `bad_noise` the same for what makes less noise, `cli` reads its reports, `config_sync` is Conformity as code, `remediation` publishes to a topic, `replay` compares scripts over an archive, `scripts` are wrong or hostile, `silences` mute, `architecture` reads its sources, `digest` sends summaries, `fixtures` are frozen events, `history` is what scripts see of the past, `localstack` needs a real SQS.
+//! Black-box tests: the built binary between simulators. `support` starts both.
 
+// What an operator may change over HTTP.
+mod admin;
+// Reads our sources: who may import whom.
 mod architecture;
+// Hostile input and broken machines.
 mod bad_days;
+// The same for what makes less noise.
 mod bad_noise;
+// Reports, exit statuses and errors of the commands.
 mod cli;
+// Conformity as code.
 mod config_sync;
+// Kills the binary at chosen points and at random.
 mod crash;
+// Sends summaries.
 mod digest;
+// Targets that are ill.
 mod faults;
+// Frozen events.
 mod fixtures;
+// The way of a finding.
 mod flow;
+// What scripts see of the past.
 mod history;
+// Needs a real SQS.
 mod localstack;
+// The numbers of `/metrics`.
+mod metrics;
+// Publishes to a topic.
 mod remediation;
+// Compares scripts over an archive.
 mod replay;
+// Scripts that are wrong or hostile.
 mod scripts;
+// Mutes.
 mod silences;
 mod support;
+// The log and traces.
+mod telemetry;

@@ -96,6 +96,13 @@ targets:
         store.prune(findings_router::clock::now_ms() + day, keep).await.expect("pruned");
     }
 
+    /// Adds lines to the top of router.yaml.
+    pub fn add_settings(&self, lines: &str) {
+        let path = self.folder.path().join("router.yaml");
+        let yaml = std::fs::read_to_string(&path).expect("router.yaml");
+        std::fs::write(&path, format!("{lines}\n{yaml}")).expect("router.yaml");
+    }
+
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_findings-router"));
         command
@@ -122,14 +129,14 @@ targets:
         assert!(output.status.success());
     }
 
-    pub fn spawn(&self) -> Child {
-        self.command(&["run"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary runs")
+    pub fn spawn(&self) -> Running {
+        Running(self.command(&["run"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary runs"))
     }
 
     /// As [`spawn`](Self::spawn), with its log in a file.
-    pub fn spawn_logging(&self, log: &Path) -> Child {
+    pub fn spawn_logging(&self, log: &Path) -> Running {
         let log = std::fs::File::create(log).expect("a log");
-        self.command(&["run"]).stdout(Stdio::null()).stderr(log).spawn().expect("the binary runs")
+        Running(self.command(&["run"]).stdout(Stdio::null()).stderr(log).spawn().expect("the binary runs"))
     }
 
     pub async fn json(&self, args: &[&str]) -> Value {
@@ -137,6 +144,44 @@ targets:
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
             panic!("{error}: {} {}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
         })
+    }
+}
+
+/// The running binary; it dies with the test, also with one that fails.
+pub struct Running(Child);
+
+impl std::ops::Deref for Running {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// An address on loopback that is free: bound once to learn it.
+pub fn free_address() -> std::net::SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its number")
+}
+
+/// Waits until it answers; a minute at most.
+pub async fn until_answers(url: &str) {
+    let started = Instant::now();
+    while reqwest::get(url).await.is_err() {
+        assert!(started.elapsed() < Duration::from_secs(60), "{url} does not answer");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

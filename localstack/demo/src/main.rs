@@ -12,6 +12,7 @@ use clap::Parser;
 use findings_router::{
     service::{self, RunOptions},
     settings::Settings,
+    store::{Access, Store},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use simulators::{
@@ -86,6 +87,7 @@ async fn demo(args: &Args) -> anyhow::Result<()> {
     let first = run(&config, &sims, args.checks, "first scan").await?;
     let (tickets, messages) = (sims.jira.issues().len(), sims.slack.messages().len());
     let events = sims.splunk.distinct();
+    let slowest = slowest(&config)?;
     println!("\nThe next scan: most failures are fixed, so their tickets and messages close by themselves.");
     for check in Scan::follow_up(scan) {
         sims.aws.publish(&topic, &check).context("publish a check")?;
@@ -105,6 +107,7 @@ async fn demo(args: &Args) -> anyhow::Result<()> {
         ("events in Splunk", events.to_string()),
         ("noise cut: failures that interrupted nobody", format!("{cut:.1} %")),
         ("tickets closed by themselves after the next scan", format!("{done} of {}", sims.jira.issues().len())),
+        ("slowest delivery, from the queue to the target", slowest),
         ("first scan delivered in", format!("{:.1} s", first.as_secs_f64())),
         ("second scan delivered in", format!("{:.1} s", second.as_secs_f64())),
     ] {
@@ -124,6 +127,15 @@ async fn demo(args: &Args) -> anyhow::Result<()> {
     );
     println!("Try: findings-router findings list --config {}", config.display());
     Ok(())
+}
+
+/// Of the router that has just ended: the longest time from sent to accepted, and where.
+fn slowest(config: &Path) -> anyhow::Result<String> {
+    let settings = Settings::read(config).map_err(|problems| anyhow::anyhow!("{}", problems[0]))?;
+    let targets = Store::open(&settings.store, Access::Command)?.targets()?;
+    let times = targets.iter().map(|target| (target.status["slowest_ms"].as_u64().unwrap_or_default(), &target.name));
+    let (ms, target) = times.max().context("there are targets")?;
+    Ok(format!("{:.1} s ({target})", Duration::from_millis(ms).as_secs_f64()))
 }
 
 /// Writes router.yaml, the shipped scripts and the company's tables.

@@ -203,6 +203,10 @@ impl Aws {
         })
     }
 
+    pub(crate) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn bodies(&self, reference: &str) -> Vec<String> {
         self.queue(reference).map_or_else(Vec::new, |queue| {
             let state = lock(&queue.state);

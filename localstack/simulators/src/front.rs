@@ -64,6 +64,8 @@ pub enum FaultKind {
     HangBefore,
     /// The call takes effect, then never answers.
     HangAfter,
+    /// A batch call takes effect for the first half of its `Entries`, then never answers.
+    HangHalfway,
     /// The call takes effect, then the connection closes without an answer.
     DropAfter,
 }
@@ -176,6 +178,7 @@ pub(crate) struct Front {
     faults: Mutex<Vec<Fault>>,
     log: Mutex<Log>,
     total: AtomicU64,
+    faulted: AtomicU64,
     keep: usize,
     body_cap: usize,
     task: Mutex<Option<tokio::task::JoinHandle<()>>>,
@@ -208,6 +211,7 @@ impl Front {
             faults: Mutex::default(),
             log: Mutex::default(),
             total: AtomicU64::new(0),
+            faulted: AtomicU64::new(0),
             keep,
             body_cap,
             task: Mutex::default(),
@@ -257,6 +261,10 @@ impl Front {
 
     pub(crate) fn request_count(&self) -> u64 {
         self.total.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn faulted_count(&self) -> u64 {
+        self.faulted.load(Ordering::SeqCst)
     }
 
     pub(crate) fn stats(&self, service: &impl Service) -> Value {
@@ -349,6 +357,10 @@ impl Front {
             status: 0,
             faulted: fault.is_some(),
         });
+        // Those that take effect first are counted once they have: whoever waits for the count may rely on it.
+        if matches!(&fault, Some(FaultKind::Answer { .. } | FaultKind::Delay(_) | FaultKind::HangBefore)) {
+            self.faulted.fetch_add(1, Ordering::SeqCst);
+        }
         let answer = match fault {
             None => service.answer(call).await,
             Some(FaultKind::Answer { status, headers, body }) => {
@@ -370,10 +382,17 @@ impl Front {
             Some(FaultKind::HangBefore) => std::future::pending().await,
             Some(FaultKind::HangAfter) => {
                 service.answer(call).await;
+                self.faulted.fetch_add(1, Ordering::SeqCst);
+                std::future::pending().await
+            }
+            Some(FaultKind::HangHalfway) => {
+                service.answer(halved(call)).await;
+                self.faulted.fetch_add(1, Ordering::SeqCst);
                 std::future::pending().await
             }
             Some(FaultKind::DropAfter) => {
                 service.answer(call).await;
+                self.faulted.fetch_add(1, Ordering::SeqCst);
                 drop_connection()
             }
         };
@@ -405,6 +424,17 @@ impl Front {
             _ => Answer::json(404, &json!({"error": "no such endpoint"})),
         }
     }
+}
+
+/// The call with the first half of its entries; others are left as they are.
+fn halved(mut call: Call) -> Call {
+    if let Ok(mut body) = serde_json::from_slice::<Value>(&call.body)
+        && let Some(entries) = body["Entries"].as_array_mut()
+    {
+        entries.truncate(entries.len() / 2);
+        call.body = body.to_string().into();
+    }
+    call
 }
 
 /// Ends the task of this connection, and with it the connection, without an answer and without a panic message.

@@ -154,6 +154,11 @@ macro_rules! simulator {
                 self.front.request_count()
             }
 
+            /// How many calls a fault has hit; one that takes effect first counts once it has.
+            pub fn faulted_count(&self) -> u64 {
+                self.front.faulted_count()
+            }
+
             /// What `GET /_sim/stats` answers.
             pub fn stats(&self) -> Value {
                 self.front.stats(self.service.as_ref())
@@ -194,6 +199,11 @@ simulator!(
 );
 
 impl AwsSim {
+    /// How many messages were handed out since the start.
+    pub fn received(&self) -> u64 {
+        self.service.received()
+    }
+
     /// Creates a queue with a visibility timeout of 30 s, unless it exists; answers its URL.
     pub fn create_queue(&self, name: &str) -> String {
         self.service.create_queue(name, &Value::Null)
