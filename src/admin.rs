@@ -139,9 +139,7 @@ fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refusal> {
 }
 
 fn answer(value: impl serde::Serialize) -> Answer {
-    serde_json::to_value(value)
-        .map(Json)
-        .map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+    serde_json::to_value(value).map(Json).map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 
 #[derive(Deserialize)]

@@ -35,7 +35,7 @@ impl Tally {
     pub fn decoded(&mut self, source: &Arc<str>, findings: usize) {
         if findings > 0 {
             let findings = u64::try_from(findings).unwrap_or(u64::MAX);
-            add(&mut self.decoded, &**source, findings, || Arc::clone(source));
+            add(&mut self.decoded, source, findings, || Arc::clone(source));
         }
     }
 

@@ -77,7 +77,10 @@ pub fn makes_tickets(kind: &str) -> bool {
 fn read<T: DeserializeOwned>(settings: Value) -> Result<T, ConfigError> {
     serde_path_to_error::deserialize(settings).map_err(|error| {
         let path = error.path().to_string();
-        ConfigError { path: if path == "." { String::new() } else { path }, problem: without_value(&error.into_inner().to_string()) }
+        ConfigError {
+            path: if path == "." { String::new() } else { path },
+            problem: without_value(&error.into_inner().to_string()),
+        }
     })
 }
 
@@ -109,7 +112,10 @@ mod tests {
     fn an_error_of_a_setting_does_not_repeat_its_value() {
         for (kind, settings) in [
             ("splunk_hec", serde_json::json!({ "url": "https://hec.example", "token": 83_412_657 })),
-            ("jira", serde_json::json!({ "url": "https://jira.example", "project": "SOC", "token": ["s3cret-83412657"] })),
+            (
+                "jira",
+                serde_json::json!({ "url": "https://jira.example", "project": "SOC", "token": ["s3cret-83412657"] }),
+            ),
             ("slack", serde_json::json!({ "channel": "C1", "token": { "value": "s3cret-83412657" } })),
             ("slack", serde_json::json!("s3cret-83412657")),
         ] {

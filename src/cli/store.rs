@@ -202,9 +202,8 @@ pub fn dead_letters(common: &Common, command: DeadLettersCommand) -> Outcome {
 
 fn each(common: &Common, letters: &Letters, retry: bool) -> Outcome {
     let (desk, runtime) = (desk(common)?, runtime()?);
-    let results = runtime.block_on(async {
-        if retry { desk.retry(letters).await } else { desk.drop_letters(letters).await }
-    })?;
+    let results =
+        runtime.block_on(async { if retry { desk.retry(letters).await } else { desk.drop_letters(letters).await } })?;
     if common.format == Format::Json {
         print::json(&results);
     } else {

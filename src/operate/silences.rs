@@ -124,8 +124,7 @@ impl Desk {
     }
 
     fn check_read_by_people(&self, name: &str) -> Result<(), String> {
-        let names: Vec<&str> =
-            self.targets.iter().filter(|(_, read)| **read).map(|(name, _)| name.as_str()).collect();
+        let names: Vec<&str> = self.targets.iter().filter(|(_, read)| **read).map(|(name, _)| name.as_str()).collect();
         let names = names.join(", ");
         match self.targets.get(name) {
             Some(true) => Ok(()),

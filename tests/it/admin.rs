@@ -196,10 +196,8 @@ async fn a_target_is_paused_and_resumed_over_http() {
     }
     bench.sims.aws.send(&bench.queue, &check("root", "FAILURE", T));
     bench.sims.aws.send(&bench.queue, &application_check("b", "FAILURE", T));
-    until("the others get theirs", || {
-        bench.sims.splunk.distinct() == 2 && bench.sims.slack.messages().len() == 1
-    })
-    .await;
+    until("the others get theirs", || bench.sims.splunk.distinct() == 2 && bench.sims.slack.messages().len() == 1)
+        .await;
     assert!(bench.sims.jira.issues().is_empty());
     let targets = admin.get("/v1/targets").await;
     let soc = targets.as_array().expect("targets").iter().find(|target| target["name"] == "soc").expect("soc").clone();

@@ -46,9 +46,8 @@ fn imported(text: &str, depth: usize) -> BTreeSet<String> {
 
 /// The first names of a path or, after a brace, of each path within it.
 fn heads(rest: &str) -> Vec<String> {
-    let name = |text: &str| -> String {
-        text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
-    };
+    let name =
+        |text: &str| -> String { text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
     let Some(group) = rest.trim_start().strip_prefix('{') else { return vec![name(rest)] };
     let (mut level, mut start, mut found) = (0, 0, Vec::new());
     for (at, c) in group.char_indices() {

@@ -183,7 +183,8 @@ async fn the_example_of_the_compose_file_reaches_every_target_it_names() {
     }
     std::fs::write(place.join("router.yaml"), yaml).expect("written");
     let compose = read("compose.yaml");
-    let router = compose.split("\n  router:").nth(1).and_then(|rest| rest.split("\n    volumes:").next()).expect("a service");
+    let router =
+        compose.split("\n  router:").nth(1).and_then(|rest| rest.split("\n    volumes:").next()).expect("a service");
     let environment: Vec<(&str, &str)> = router
         .lines()
         .filter_map(|line| line.trim().split_once(": "))

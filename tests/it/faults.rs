@@ -88,7 +88,10 @@ impl Latency {
         let sum = |name: &str, bucket: &str| -> f64 {
             let name = format!("findings_router_delivery_latency_seconds_{name}{{");
             let lines = text.lines().filter(|line| line.starts_with(&name) && line.contains(&label));
-            lines.filter(|line| line.contains(bucket)).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+            lines
+                .filter(|line| line.contains(bucket))
+                .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+                .sum()
         };
         Self { deliveries: sum("count", ""), seconds: sum("sum", ""), quick: sum("bucket", "le=\"2.5\"") }
     }

@@ -249,8 +249,11 @@ fn every_field_of_the_log_is_in_the_manual() {
     );
     let manual = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).expect("a file");
     let section = manual.split("\n## Log").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section");
-    let documented: Vec<&str> =
-        section.lines().filter(|line| line.starts_with('|')).flat_map(|line| line.split('`').skip(1).step_by(2)).collect();
+    let documented: Vec<&str> = section
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .flat_map(|line| line.split('`').skip(1).step_by(2))
+        .collect();
     for (path, text) in crate::architecture::all("src") {
         for field in fields(&text) {
             assert!(documented.contains(&field.as_str()), "{path}: the field `{field}` is not in docs/operations.md");
