@@ -89,7 +89,7 @@ async fn guard(State(token): State<Arc<[u8; 32]>>, request: Request, next: Next)
     let right = bool::from(Sha256::digest(given).as_slice().ct_eq(token.as_slice()));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = if right {
-        next.run(request).await
+        in_json(next.run(request).await).await
     } else {
         let refusal = Refusal(StatusCode::UNAUTHORIZED, "send the token: Authorization: Bearer TOKEN".to_owned());
         let mut response = refusal.into_response();
@@ -102,6 +102,17 @@ async fn guard(State(token): State<Arc<[u8; 32]>>, request: Request, next: Next)
         tracing::info!(%method, path, status, "the admin API was asked");
     }
     response
+}
+
+/// What axum itself refuses (a number that is none, a body too large) it says in plain text.
+async fn in_json(response: Response) -> Response {
+    let status = response.status();
+    let json = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    if json || !status.is_client_error() {
+        return response;
+    }
+    let text = axum::body::to_bytes(response.into_body(), LARGEST_BODY).await.unwrap_or_default();
+    Refusal(status, String::from_utf8_lossy(&text).into_owned()).into_response()
 }
 
 /// `{"error": "…"}` with a status.

@@ -176,6 +176,7 @@ async fn a_silence_that_nobody_could_answer_for_is_refused_with_the_reason() {
     assert_eq!(admin.get("/v1/silences").await, json!([]));
     let large = json!({ "reason": "x".repeat(100_000) });
     assert_eq!(admin.post("/v1/silences", large).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(admin.post("/v1/silences/first/expire", json!({ "author": "ann" })).await.0, StatusCode::BAD_REQUEST);
     assert_eq!(admin.ask(Method::DELETE, "/v1/silences", None).await.0, StatusCode::METHOD_NOT_ALLOWED);
 }
 
