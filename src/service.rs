@@ -89,7 +89,11 @@ pub async fn run(
                 .await
                 .map_err(|error| ServiceError::Listen { address: address.to_string(), error })?,
         ),
-        None => None,
+        None => {
+            // A dry run listens nowhere; a webhook that can't be called must not keep the pipeline waiting.
+            drop(webhooks);
+            None
+        }
     };
     let admin = match &settings.service.admin {
         Some(admin) => Some(

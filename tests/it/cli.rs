@@ -100,11 +100,18 @@ async fn a_dry_run_over_a_queue_sees_each_message_once_ends_and_leaves_them_visi
     for resource in ["a", "b", "c"] {
         bench.sims.aws.send(&bench.queue, &check(resource, "SUCCESS", T));
     }
+    // A webhook beside it has nobody who could call it, and holds nothing up.
+    let path = bench.folder().join("router.yaml");
+    let yaml = std::fs::read_to_string(&path).expect("router.yaml");
+    let webhook = "sources:\n  direct: { type: webhook, path: /webhook, secret: s }\n";
+    std::fs::write(&path, format!("listen: 127.0.0.1:0\n{}", yaml.replace("sources:\n", webhook))).expect("written");
+    let started = std::time::Instant::now();
     // Longer than the visibility time-out of five seconds: a message that comes back would be seen again, or for ever.
     let output = bench.output(&["run", "--dry-run", "--until-idle", "6s"]).await;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && text.lines().count() == 3, "{text}");
     assert_eq!(bench.sims.aws.depth(&bench.queue), (3, 0));
+    assert!(started.elapsed() < std::time::Duration::from_secs(20), "it waited for something that can't come");
 }
 
 #[tokio::test(flavor = "multi_thread")]

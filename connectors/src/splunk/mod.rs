@@ -264,7 +264,7 @@ impl Connector for Splunk {
         if quota.acquire(&[Scope::target()]).await.is_err() {
             return Health::Unreachable { detail: "its quota is closed".to_owned() };
         }
-        // An empty body is refused with code 5 by a collector that knows the token.
+        // An empty body is refused with code 5 by a collector that knows the token; some that speak its protocol take it.
         let answer = match self.http.send(self.request("/services/collector/event").body("")).await {
             Ok(answer) => answer,
             Err(Verdict::PermanentTarget { detail }) => return Health::Misconfigured { detail },
@@ -273,7 +273,7 @@ impl Connector for Splunk {
             }
             Err(other) => return Health::Unreachable { detail: other.class().to_owned() },
         };
-        if answer.json()["code"] == 5 {
+        if answer.json()["code"] == 5 || (answer.status == 200 && answer.json()["code"] == 0) {
             return Health::Ok { detail: "the collector knows the token".to_owned() };
         }
         match meaning(&answer, 1, 0) {

@@ -48,6 +48,20 @@ async fn keys_that_are_odd_beside_a_clear_code_do_not_change_it() {
 }
 
 #[tokio::test]
+async fn an_empty_request_that_is_taken_or_refused_as_empty_says_that_the_token_is_known() {
+    for (answer, well) in [
+        (says(400, 5, json!({})), true),
+        (says(200, 0, json!({})), true),
+        (says(403, 4, json!({})), false),
+        (ResponseTemplate::new(200).set_body_string("<!doctype html>"), false),
+    ] {
+        let hec = Hec::answering([answer]).await;
+        let health = hec.connector().probe(&Recorder::default()).await;
+        assert_eq!(matches!(health, Health::Ok { .. }), well, "{health:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed() {
     for status in [301, 302, 303, 307, 308] {
         let other = Hec::answering([]).await;
