@@ -220,3 +220,60 @@ fn resolve(file: &Path, path: &str) -> PathBuf {
     let folder = file.parent().unwrap_or(Path::new(""));
     folder.join(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "s3cret-83412657";
+
+    /// Everything in router.yaml that is a secret, or that may hold one.
+    fn yaml() -> String {
+        format!(
+            "store: sqlite:./router.db
+admin: {{ listen: \"127.0.0.1:9111\", token: admin-{SECRET} }}
+telemetry: {{ endpoint: \"http://127.0.0.1:4318\", headers: {{ x-api-key: {SECRET} }} }}
+sources:
+  direct: {{ type: webhook, path: /in, secret: {SECRET} }}
+listen: 127.0.0.1:9110
+targets:
+  soc: {{ type: jira, url: \"https://jira.example\", token: {SECRET}, project: SOC, proxy: \"http://u:{SECRET}@proxy:3128\" }}
+  siem: {{ type: splunk_hec, url: \"https://hec.example\", token: {SECRET} }}
+  devs: {{ type: slack, token: {SECRET}, channel: C1 }}
+  team: {{ type: slack, webhook_url: \"https://hooks.slack.com/services/{SECRET}\" }}
+"
+        )
+    }
+
+    #[test]
+    fn settings_that_are_printed_show_no_secret() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("router.yaml");
+        std::fs::write(&path, yaml()).expect("written");
+        let settings = Settings::read(&path).expect("good settings");
+        assert_eq!(settings.targets.len(), 4);
+        for printed in [format!("{settings:?}"), format!("{settings:#?}")] {
+            assert!(!printed.contains("83412657"), "{printed}");
+            assert!(printed.contains("splunk_hec") && printed.contains("9111"), "{printed}");
+        }
+    }
+
+    #[test]
+    fn an_error_about_a_secret_does_not_repeat_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("router.yaml");
+        for number in 0..yaml().matches(SECRET).count() {
+            // One after the other is of the wrong type, or in the wrong place.
+            for wrong in ["[83412657]", "{ a: 83412657 }", "83412657"] {
+                let mut parts = yaml().split(SECRET).map(str::to_owned).collect::<Vec<_>>();
+                let rest = parts.split_off(number + 1);
+                let yaml = format!("{}{wrong}{}", parts.join("fine-0123456789"), rest.join("fine-0123456789"));
+                std::fs::write(&path, yaml).expect("written");
+                if let Err(problems) = Settings::read(&path) {
+                    let text = problems.iter().map(ToString::to_string).collect::<String>();
+                    assert!(!text.contains("83412657"), "{text}");
+                }
+            }
+        }
+    }
+}
