@@ -38,7 +38,8 @@ pub struct RouteLimits {
     pub max_string: usize,
     pub max_array: usize,
     pub max_map: usize,
-    /// The clock is read each 64 operations.
+    /// The clock is read each 64 operations. Far above what `max_operations` takes: a process that its container or a
+    /// neighbour held up for a moment must not park decisions.
     #[serde(deserialize_with = "crate::settings::duration")]
     pub max_time: Duration,
     /// A hold ends after this at the latest.
@@ -57,7 +58,7 @@ impl Default for RouteLimits {
             max_string: 100_000,
             max_array: 10_000,
             max_map: 10_000,
-            max_time: Duration::from_millis(50),
+            max_time: Duration::from_millis(500),
             max_hold: Duration::from_secs(7 * 86_400),
             targets: None,
         }
