@@ -248,7 +248,7 @@ pub struct History {
     pub flapping: bool,
     /// E.g. `SOC-24`; without a ticket, what another target calls its message.
     pub ticket: Option<String>,
-    /// `open`, `resolved`, or `closed` where a person closed it while the finding fails.
+    /// `open`, `resolved`; `closed` where a person closed it while the finding fails, `accepted` where that meant no.
     pub ticket_state: Option<&'static str>,
     /// When something was last sent for it, milliseconds since the epoch.
     pub last_sent: Option<i64>,

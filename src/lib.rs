@@ -15,6 +15,7 @@ pub mod notice;
 pub mod operate;
 pub mod pipeline;
 pub mod replay;
+pub mod restraint;
 pub mod route;
 pub mod serve;
 pub mod service;

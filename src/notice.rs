@@ -48,6 +48,7 @@ pub fn notice(finding: &Finding, known: &Known, score: i64, env: &str) -> Notice
         score,
         message: finding.message.clone(),
         note: None,
+        ended: None,
         resource: finding.resource.clone(),
         resource_type: if finding.resource_type.is_empty() {
             finding.resource_name.clone()
@@ -78,5 +79,7 @@ pub fn notice(finding: &Finding, known: &Known, score: i64, env: &str) -> Notice
         routed_by: Vec::new(),
         members: Vec::new(),
         member_count: 0,
+        delta: None,
+        search_url: None,
     }
 }

@@ -132,9 +132,34 @@ impl Pipeline {
         }
     }
 
-    /// Silences, holds that are over, and messages that an operator sent through again.
+    /// Storms that were released, that nobody approved in time, or that hold nothing any more.
+    async fn keep_storms(&mut self) -> Result<(), StoreError> {
+        let now = now_ms();
+        let storms = self.engine.follow_storms(now)?;
+        if storms.is_empty() {
+            return Ok(());
+        }
+        for storm in storms.iter().filter(|storm| self.engine.storm_is_overdue(storm, now)) {
+            tracing::warn!(rule = storm.rule, held = storm.held, "nobody approved a storm: what it holds goes out");
+            self.store.release_storm(storm.rule.clone(), "the router".to_owned(), now).await?;
+        }
+        let batch = tokio::task::block_in_place(|| self.engine.release_storms(&storms, UNMUTED))?;
+        if !batch.wishes.is_empty() {
+            self.commit(batch).await?;
+        }
+        let empty = storms.iter().filter(|storm| storm.held == 0).map(|storm| storm.id).collect::<Vec<_>>();
+        if !empty.is_empty() {
+            self.store.end_storms(empty, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Silences, storms, holds that are over, and messages that an operator sent through again.
     async fn upkeep(&mut self) {
         self.keep_silences().await;
+        if let Err(error) = self.keep_storms().await {
+            tracing::error!(error = %error, "storms can't be kept; trying again");
+        }
         let due = matches!(self.store.next_hold(), Ok(Some(at)) if at <= now_ms());
         if due {
             let released = tokio::task::block_in_place(|| self.engine.release_holds());

@@ -76,7 +76,8 @@ pub async fn run(
     let store = Store::open(&settings.store, Access::Router)?;
     let (lanes, targets) = lanes(settings, &store, options).await?;
     let lanes = Arc::new(Lanes::start(lanes)?);
-    let engine = Engine::new(store.clone(), Arc::clone(&routes), targets, millis(settings.service.dedupe_window))?;
+    let engine = Engine::new(store.clone(), Arc::clone(&routes), targets, millis(settings.service.dedupe_window))?
+        .restrained(settings.service.storms.clone(), settings.service.budget.clone())?;
     let (intake, arrivals) = mpsc::channel::<Vec<Taken>>(CHANNEL);
     let stop = CancellationToken::new();
     let (tasks, sources, webhooks) = start_sources(settings, &intake, &stop).await;

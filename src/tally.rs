@@ -23,6 +23,7 @@ pub struct Tally {
     skipped: Vec<((String, String), u64)>,
     routed: Vec<(String, u64)>,
     silenced: Vec<(String, u64)>,
+    kept: Vec<((String, &'static str), u64)>,
 }
 
 impl Tally {
@@ -67,9 +68,17 @@ impl Tally {
         add(&mut self.silenced, target, 1, || target.to_owned());
     }
 
+    /// A send that the router kept back by itself: `storm`, `budget` or `told`.
+    pub fn kept(&mut self, target: &str, by: &'static str) {
+        match self.kept.iter_mut().find(|((known, why), _)| known == target && *why == by) {
+            Some((_, count)) => *count += 1,
+            None => self.kept.push(((target.to_owned(), by), 1)),
+        }
+    }
+
     /// The batch is durable.
     pub fn tell(self) {
-        let Self { tests, decoded, parked, changes, skipped, routed, silenced } = self;
+        let Self { tests, decoded, parked, changes, skipped, routed, silenced, kept } = self;
         if tests > 0 {
             metrics::counter!("findings_router_test_messages_total").increment(tests);
         }
@@ -88,6 +97,9 @@ impl Tally {
         }
         for (target, count) in routed {
             metrics::counter!("findings_router_routed_total", "target" => target).increment(count);
+        }
+        for ((target, by), count) in kept {
+            metrics::counter!("findings_router_kept_total", "target" => target, "by" => by).increment(count);
         }
         for (target, count) in silenced {
             metrics::counter!("findings_router_silenced_total", "target" => target).increment(count);

@@ -1,6 +1,6 @@
 //! From router.yaml to a connector. The one file that a new target adds a line to.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
@@ -95,13 +95,42 @@ pub fn without_value(error: &str) -> String {
     }
 }
 
-/// `250ms 5s 2m 24h`.
+/// `250ms 5s 2m 24h 7d`.
 pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
-    text.parse::<jiff::SignedDuration>()
-        .ok()
-        .and_then(|span| Duration::try_from(span).ok())
-        .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no duration; write e.g. 250ms, 5s, 2m or 24h")))
+    span(&text).ok_or_else(|| {
+        serde::de::Error::custom(format!("`{text}` is no duration; write e.g. 250ms, 5s, 2m, 24h or 7d"))
+    })
+}
+
+/// Durations by risk, e.g. `{ EXTREME: 1d, VERY_HIGH: 3d }`.
+pub(crate) fn by_risk<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Duration>, D::Error> {
+    let texts = BTreeMap::<String, String>::deserialize(deserializer)?;
+    let parsed = texts.into_iter().map(|(risk, text)| match (RISKS.contains(&risk.as_str()), span(&text)) {
+        (false, _) => Err(format!("`{risk}` is no risk; write one of {}", RISKS.join(", "))),
+        (true, None) => Err(format!("`{text}` is no duration; write e.g. 24h or 7d")),
+        (true, Some(span)) => Ok((risk, span)),
+    });
+    parsed.collect::<Result<_, _>>().map_err(serde::de::Error::custom)
+}
+
+const RISKS: [&str; 5] = ["EXTREME", "VERY_HIGH", "HIGH", "MEDIUM", "LOW"];
+
+fn span(text: &str) -> Option<Duration> {
+    let (days, rest) = match text.split_once('d') {
+        Some((days, rest)) => (days.trim().parse::<u64>().ok()?.checked_mul(86_400)?, rest.trim()),
+        None => (0, text),
+    };
+    if rest.is_empty() && text.contains('d') {
+        return Some(Duration::from_secs(days));
+    }
+    let rest = Duration::try_from(rest.parse::<jiff::SignedDuration>().ok()?).ok()?;
+    rest.checked_add(Duration::from_secs(days))
+}
+
+/// A duration in milliseconds; one too long for that counts as endless.
+pub(crate) fn millis(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX / 4).min(i64::MAX / 4)
 }
 
 #[cfg(test)]

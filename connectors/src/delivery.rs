@@ -32,6 +32,18 @@ pub trait Connector: Send + Sync {
         Scope::target()
     }
 
+    /// Whether bringing this delivery to the target makes something new there, so that an attempt whose result is unknown
+    /// is looked up before the next one. Too often is harmless.
+    fn creates(&self, delivery: &Delivery) -> bool {
+        delivery.ledger.is_none()
+    }
+
+    /// When the key is to be brought to the target again though nothing has changed: a reminder, the end of an acceptance.
+    /// Milliseconds since the epoch; `ledger` is what was just written.
+    fn look_again_at(&self, _delivery: &Delivery, _ledger: &Ledger) -> Option<i64> {
+        None
+    }
+
     /// What to do when it is not known whether a delivery was applied.
     fn when_unknown(&self) -> UnknownPolicy;
 
@@ -201,9 +213,69 @@ pub struct Ledger {
     pub written_ms: i64,
     /// When the router first saw that a person had closed it while the problem exists; milliseconds since the epoch.
     pub closed_by_person_ms: Option<i64>,
-    /// The connector's own memory, opaque to the router.
+    /// The connector's own memory; the router reads only [`accepted`](Self::accepted).
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub memory: serde_json::Value,
+}
+
+impl Ledger {
+    /// Something new at the target, as of `now_ms`.
+    pub fn new(receipt: Receipt, content_hash: String, now_ms: i64) -> Self {
+        Self {
+            state: LedgerState::Open,
+            receipt,
+            content_hash,
+            written_ms: now_ms,
+            closed_by_person_ms: None,
+            memory: serde_json::json!({ "opened_ms": now_ms }),
+        }
+    }
+
+    /// When the ticket or message was made, or last reopened by the router; milliseconds since the epoch.
+    pub fn opened_ms(&self) -> i64 {
+        self.memory["opened_ms"].as_i64().unwrap_or(self.written_ms)
+    }
+
+    /// Whether the connector noted this word in its memory.
+    pub fn noted(&self, word: &str) -> bool {
+        self.memory[word] == true
+    }
+
+    /// Notes a word in the connector's memory.
+    pub fn note(&mut self, word: &str) {
+        self.keep(word, true.into());
+    }
+
+    /// Keeps a value in the connector's memory.
+    pub fn keep(&mut self, word: &str, value: serde_json::Value) {
+        if !self.memory.is_object() {
+            self.memory = serde_json::json!({ "opened_ms": self.opened_ms() });
+        }
+        self.memory[word] = value;
+    }
+
+    /// A person closed it with a word that means no: nobody hears of it for a while.
+    pub fn accepted(&self) -> Option<Accepted> {
+        serde_json::from_value(self.memory["accepted"].clone()).ok()
+    }
+
+    /// The same without a person's no.
+    pub fn without_acceptance(&self) -> Self {
+        let mut ledger = self.clone();
+        if let Some(memory) = ledger.memory.as_object_mut() {
+            memory.remove("accepted");
+        }
+        ledger
+    }
+}
+
+/// A person's no, until then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// Milliseconds since the epoch.
+    pub until_ms: i64,
+    /// The status or resolution that says it, e.g. `Risk accepted`.
+    pub word: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

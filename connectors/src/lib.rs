@@ -19,8 +19,8 @@ pub mod text;
 
 pub use config::{ConfigError, ContentKind, KINDS, connect, content_kind, keys, makes_tickets, without_value};
 pub use delivery::{
-    Connector, Content, Delivery, Found, Health, Ledger, LedgerState, Limits, Quota, QuotaClosed, Rate, Receipt,
-    Record, Scope, SendOptions, UnknownPolicy, Verdict, Wanted, fingerprint,
+    Accepted, Connector, Content, Delivery, Found, Health, Ledger, LedgerState, Limits, Quota, QuotaClosed, Rate,
+    Receipt, Record, Scope, SendOptions, UnknownPolicy, Verdict, Wanted, fingerprint,
 };
 pub use http::{Answer, Http, HttpOptions};
 pub use notice::{Member, Notice};

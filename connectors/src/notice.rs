@@ -19,6 +19,8 @@ pub struct Notice {
     pub message: String,
     /// A free remark of the script that routed it.
     pub note: Option<String>,
+    /// Why it is over, where it did not pass: suppressed, released. One sentence without its full stop.
+    pub ended: Option<String>,
     /// Resource id; empty for checks on an account or a region.
     pub resource: String,
     /// E.g. `s3-bucket`.
@@ -61,6 +63,10 @@ pub struct Notice {
     pub members: Vec<Member>,
     /// How many members there are, `members` being the first of them.
     pub member_count: usize,
+    /// Of a digest: what became of the one before it. One sentence.
+    pub delta: Option<String>,
+    /// A search that shows everything behind this notice.
+    pub search_url: Option<String>,
 }
 
 /// One finding of a rolled-up notice.
@@ -77,6 +83,14 @@ pub struct Member {
 }
 
 impl Member {
+    /// Cells of a table for people, not yet escaped: what (where members are of several rules), resource, account, region,
+    /// since when.
+    pub fn cells(&self) -> Vec<String> {
+        let since = self.failing_since_ms.map(crate::text::day).unwrap_or_default();
+        let what = self.title.iter().cloned();
+        what.chain([self.resource.clone(), self.account_name.clone(), self.region.clone(), since]).collect()
+    }
+
     /// One line for people, not yet escaped.
     pub fn line(&self) -> String {
         let place = format!("{} ({}, {})", self.resource, self.account_name, self.region);

@@ -8,6 +8,7 @@ mod routes;
 mod run;
 mod silences;
 mod store;
+mod storms;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -167,6 +168,16 @@ enum FindingsCommand {
     Show {
         check_id: String,
     },
+    /// Rules that suddenly fail over many accounts, and wait for approval.
+    Storms,
+    /// Approves one: what it holds is decided now.
+    Release {
+        /// Rule id, e.g. S3-001.
+        rule: String,
+        /// Who approves it.
+        #[arg(long, env = "USER", default_value = "", hide_default_value = true)]
+        author: String,
+    },
 }
 
 #[derive(Subcommand)]
@@ -250,6 +261,8 @@ where
         Command::Explain { check_id } | Command::Findings(FindingsCommand::Show { check_id }) => {
             store::show(&cli.common, &check_id)
         }
+        Command::Findings(FindingsCommand::Storms) => storms::list(&cli.common),
+        Command::Findings(FindingsCommand::Release { rule, author }) => storms::release(&cli.common, &rule, &author),
         Command::Findings(FindingsCommand::List { state, account, rule, limit }) => {
             store::list(&cli.common, crate::store::FindingFilter { state, account, rule, limit })
         }

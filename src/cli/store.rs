@@ -127,6 +127,9 @@ pub fn show(common: &Common, check_id: &str) -> Outcome {
                 print::plain(&text(&silence["reason"]))
             );
         }
+        for kept in trace["kept"].as_array().into_iter().flatten() {
+            println!("    kept from {}: {}", text(&kept["target"]), print::plain(&text(&kept["reason"])));
+        }
         for skip in trace["skips"].as_array().into_iter().flatten() {
             println!("    skip: {} ({})", print::plain(&text(&skip["reason"])), text(&skip["script"]));
         }

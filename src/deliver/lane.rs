@@ -27,6 +27,8 @@ pub struct LaneSettings {
     pub reconcile_wait: Duration,
     /// First wait before a paused lane probes its target.
     pub probe_interval: Duration,
+    /// Address of a search, with `{query}` where the fingerprint goes.
+    pub search_link: Option<String>,
     /// Rows waiting, in bytes, before the sources pause.
     pub max_bytes: u64,
     /// Rows waiting, in bytes, that are worth a warning.
@@ -43,6 +45,7 @@ impl Default for LaneSettings {
             pause_after: 1,
             reconcile_wait: Duration::from_secs(60),
             probe_interval: Duration::from_secs(30),
+            search_link: None,
             max_bytes: 20_000_000_000,
             warn_bytes: 16_000_000_000,
         }

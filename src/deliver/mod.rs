@@ -5,10 +5,13 @@ mod breaker;
 mod lane;
 mod next_step;
 mod quota;
+mod reconcile;
 mod record;
 mod records;
+mod shown;
 mod state;
 mod stateful;
+mod wake;
 
 use std::{
     collections::HashMap,
@@ -21,6 +24,7 @@ pub use next_step::{Attempt, Next, backoff, describe, next_step};
 pub use quota::LaneQuota;
 pub use record::{RecordHead, decode_record, encode_record};
 pub use records::RecordQueue;
+pub use shown::QUERY;
 pub use state::{Broken, Circuit, LaneState, Pauses};
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use connectors::{Content, Delivery, Found, Scope, UnknownPolicy, Verdict, Wanted, fingerprint};
+use connectors::{Content, Delivery, Scope, UnknownPolicy, Verdict, Wanted, fingerprint};
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -82,8 +82,9 @@ pub(super) async fn run(lane: Arc<Lane>, mut arrivals: mpsc::UnboundedReceiver<E
             },
             Some(done) = attempts.join_next() => lane.finished(&mut progress, done),
             () = tokio::time::sleep(wake) => {}
-            // Rows that a command put back.
+            // Rows that a command put back, and keys whose time has come.
             _ = tick.tick() => {
+                lane.wake().await;
                 lane.take_up(&mut progress);
                 lane.state.oldest.store(progress.oldest().unwrap_or(0), Ordering::Relaxed);
             }
@@ -218,13 +219,14 @@ impl Lane {
         row: &Loaded,
         others_succeed: bool,
     ) -> (Result<Settlement, StoreError>, Option<Verdict>) {
-        let creates = row.ledger.is_none();
+        let delivery = self.delivery(row);
+        let creates = self.connector.creates(&delivery);
         let doubtful = creates && row.state != "waiting";
         let policy = self.connector.when_unknown();
         if doubtful && policy != UnknownPolicy::Resend {
-            return self.reconcile(row, policy).await;
+            return self.reconcile(row, delivery, policy).await;
         }
-        if creates && row.wanted == Wanted::Resolved {
+        if row.ledger.is_none() && row.wanted == Wanted::Resolved {
             return (Ok(Settlement::Nothing { detail: "it passed before anything was sent" }), None);
         }
         // On disk before a call that can't be repeated: after a crash the row is looked up, not sent again.
@@ -234,7 +236,6 @@ impl Lane {
         {
             return (Err(error), None);
         }
-        let delivery = self.delivery(row);
         let span = delivery_span(&self.name, 1);
         let wanted = match row.wanted {
             Wanted::Open => "open",
@@ -269,7 +270,8 @@ impl Lane {
             Next::Done { ledger } => {
                 let name = ledger.as_ref().or(row.ledger.as_ref()).map(|ledger| ledger.receipt.name.clone());
                 let detail = [name.unwrap_or_default(), describe(verdict)].join(" ").trim().to_owned();
-                Settlement::Done { ledger, fingerprint: delivery.fingerprint.clone(), detail }
+                let wake_at = ledger.as_ref().and_then(|ledger| self.connector.look_again_at(delivery, ledger));
+                Settlement::Done { ledger, fingerprint: delivery.fingerprint.clone(), detail, wake_at }
             }
             Next::Retry { after, attempts, unknown } => Settlement::Retry {
                 unknown,
@@ -282,57 +284,8 @@ impl Lane {
         }
     }
 
-    /// Whether an earlier attempt got through is not known: looks before it is sent again.
-    async fn reconcile(
-        &self,
-        row: &Loaded,
-        policy: UnknownPolicy,
-    ) -> (Result<Settlement, StoreError>, Option<Verdict>) {
-        let delivery = self.delivery(row);
-        let found = match policy {
-            UnknownPolicy::Search => self.connector.find(&delivery, &*self.quota).await,
-            _ => Found::Unsearchable { detail: "this target can't be searched".to_owned() },
-        };
-        let now = now_ms();
-        let since = row.sending_since.unwrap_or(row.at);
-        let wait = millis(self.settings.reconcile_wait);
-        let settlement = match found {
-            Found::Yes(ledger) => Settlement::Adopted { ledger, fingerprint: delivery.fingerprint },
-            Found::No if now - since >= wait => Settlement::NotThere { attempts: row.attempts },
-            Found::No => Settlement::Retry {
-                unknown: true,
-                due_at: now + (wait / 8).clamp(100, 15_000).min(since + wait - now).max(1),
-                attempts: row.attempts,
-                class: "throttled",
-                detail: "the result of an earlier attempt is being looked up".to_owned(),
-            },
-            Found::Unsearchable { .. } if row.priority >= 70 => Settlement::NotThere { attempts: row.attempts },
-            Found::Unsearchable { .. } => {
-                let detail = "the result of an earlier attempt is unknown and can't be looked up; not sent again";
-                Settlement::Nothing { detail }
-            }
-            Found::Failed(verdict) => {
-                let after = match &verdict {
-                    Verdict::Throttled { after, .. } => *after,
-                    _ => super::next_step::backoff(row.attempts),
-                };
-                let settlement = Settlement::Retry {
-                    unknown: true,
-                    due_at: now + millis(after),
-                    attempts: row.attempts,
-                    class: verdict.class(),
-                    detail: describe(&verdict),
-                };
-                return (Ok(settlement), Some(verdict));
-            }
-        };
-        (Ok(settlement), None)
-    }
-
     fn delivery(&self, row: &Loaded) -> Delivery {
-        let mut notice = row.payload.notice.clone();
-        notice.members.clone_from(&row.members);
-        notice.member_count = row.member_count;
+        let notice = super::shown::notice(row, self.settings.search_link.as_deref());
         Delivery {
             fingerprint: fingerprint(&row.key),
             key: row.key.clone(),

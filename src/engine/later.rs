@@ -5,11 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use super::{Engine, Event};
+use super::{Engine, act::Event};
 use crate::{
     clock::now_ms,
     decode::decode,
-    finding::{Change, RawMessage},
+    finding::{Change, Finding, RawMessage},
     route::{Action, Decision, Routes},
     store::{Batch, MemberState, StoreError, check_hash},
 };
@@ -19,8 +19,7 @@ impl Engine {
     pub fn release_holds(&mut self) -> Result<Batch, StoreError> {
         let routes = self.routes.current();
         let mut batch = Batch { now_ms: now_ms(), ..Batch::default() };
-        self.fresh.clear();
-        self.siblings.begin();
+        self.begin_batch();
         for (hold, json) in self.store.due_holds(batch.now_ms, 200)? {
             batch.unholds.push((hold.finding, Some(hold.script.clone())));
             // The others decided when it came; and a held script may not hold for ever.
@@ -36,7 +35,7 @@ impl Engine {
     pub fn release_silenced(&mut self, limit: usize) -> Result<Batch, StoreError> {
         let routes = self.routes.current();
         let mut batch = Batch { now_ms: now_ms(), ..Batch::default() };
-        self.fresh.clear();
+        self.begin_batch();
         let mut due = BTreeMap::<i64, (Option<Vec<u8>>, HashSet<i64>)>::new();
         for row in self.store.unmuted(batch.now_ms, limit)? {
             batch.unmuted.push((row.silence, row.finding, row.target));
@@ -44,7 +43,7 @@ impl Engine {
         }
         for (json, muted) in due.into_values() {
             let Some(json) = json else { continue };
-            let targets = &self.targets;
+            let targets = self.targets.clone();
             // What was not muted went out when it came. A hold was over before anything could be muted.
             self.once_more(&routes, json, &mut batch, |decision| {
                 decision.actions.retain(|action| match action {
@@ -56,19 +55,22 @@ impl Engine {
         Ok(batch)
     }
 
-    /// Decides again on a finding that still fails; `keep` takes away what is not to happen twice.
-    fn once_more(
-        &self,
+    /// Decides again on a finding that still fails; `keep` takes away what is not to happen twice. The finding, also where
+    /// it fails no more.
+    pub(super) fn once_more(
+        &mut self,
         routes: &Routes,
         json: Vec<u8>,
         batch: &mut Batch,
         keep: impl FnOnce(&mut Decision),
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<Arc<Finding>>, StoreError> {
         let message = RawMessage { body: json, received_at: batch.now_ms, ..RawMessage::default() };
-        let Some(finding) = decode(&message).findings.pop().map(Arc::new) else { return Ok(()) };
-        let Some(known) = self.store.known(check_hash(&finding.id), &finding.id)? else { return Ok(()) };
+        let Some(finding) = decode(&message).findings.pop().map(Arc::new) else { return Ok(None) };
+        let Some(known) = self.store.known(check_hash(&finding.id), &finding.id)? else {
+            return Ok(Some(finding));
+        };
         if known.state != MemberState::Failing {
-            return Ok(());
+            return Ok(Some(finding));
         }
         let change = Change::StillFailing;
         let failing = self.siblings.around(&finding, true);
@@ -76,8 +78,9 @@ impl Engine {
         let mut decision = routes.decide(&finding, change, &history, true, self.routes.limits());
         keep(&mut decision);
         self.mute(&finding, change, &mut decision, batch.now_ms);
+        self.restrain(&finding, change, &mut decision, (Some(&known), true), batch)?;
         let event = Event { finding: &finding, change, decision: &decision, sent_at: batch.now_ms, held: true };
         self.act(&event, Some(&known), true, batch);
-        Ok(())
+        Ok(Some(finding))
     }
 }

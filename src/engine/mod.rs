@@ -2,29 +2,29 @@
 //!
 //! One thread: two events of a check never overtake each other, and each batch sees what the one before it left.
 
+mod act;
 mod history;
 mod later;
+mod restrain;
 
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
 };
 
+use act::{Event, opens, stored};
 use serde_json::json;
 
 use crate::{
     clock::now_ms,
     decode::decode,
-    deliver::{LaneKind, RecordHead, URGENT, encode_record},
+    deliver::LaneKind,
     finding::{Change, Finding, RawMessage},
-    notice,
-    route::{Action, Decision, LiveRoutes, Routes, summary, window_end},
+    restraint::{Budget, Storms},
+    route::{Decision, LiveRoutes, Routes},
     siblings::{Failing, Siblings},
-    silence::{Silences, counting},
-    store::{
-        Batch, DeadLetter, Hold, Known, MemberState, Muted, NewDecision, NewRecord, Recent, Seen, Store, StoreError,
-        StoredFinding, Wish, check_hash, pack,
-    },
+    silence::Silences,
+    store::{Batch, DeadLetter, Known, MemberState, Recent, Seen, Store, StoreError, check_hash, pack},
     track,
 };
 
@@ -50,6 +50,10 @@ pub struct Engine {
     /// What the batch at work has changed so far.
     fresh: HashMap<u64, Known>,
     siblings: Siblings,
+    storms: Option<Storms>,
+    budget: Option<Budget>,
+    /// Keys of the batch at work that take an interrupt: target, key.
+    told: HashSet<(i64, String)>,
 }
 
 impl Engine {
@@ -72,6 +76,9 @@ impl Engine {
             silences: Silences::default(),
             fresh: HashMap::new(),
             siblings,
+            storms: None,
+            budget: None,
+            told: HashSet::new(),
         })
     }
 
@@ -79,8 +86,7 @@ impl Engine {
     pub fn decide(&mut self, messages: &[RawMessage]) -> Result<Batch, StoreError> {
         let routes = self.routes.current();
         let mut batch = Batch { now_ms: now_ms(), ..Batch::default() };
-        self.fresh.clear();
-        self.siblings.begin();
+        self.begin_batch();
         for message in messages {
             let decoded = decode(message);
             batch.tally.tests(decoded.tests);
@@ -115,7 +121,7 @@ impl Engine {
         for (check, packed) in batch_recent {
             self.recent.insert(*check, *packed, now);
         }
-        self.siblings.committed();
+        self.batch_is_durable();
     }
 
     fn take(
@@ -131,7 +137,7 @@ impl Engine {
         batch.tally.change(change);
         if change == Change::Duplicate {
             if let (Some(script), Some(known)) = (message.only_script(), &known) {
-                self.decide_again(routes, &finding, known, script, batch);
+                self.decide_again(routes, &finding, known, script, batch)?;
             }
             return Ok(());
         }
@@ -152,6 +158,7 @@ impl Engine {
         let history = self.history(routes, &finding, memory, failing, finding.received_at);
         let mut decision = routes.decide(&finding, change, &history, false, self.routes.limits());
         self.mute(&finding, change, &mut decision, batch.now_ms);
+        self.restrain(&finding, change, &mut decision, (memory, false), batch)?;
         let event = Event { finding: &finding, change, decision: &decision, sent_at: message.sent_at, held: false };
         self.act(&event, memory, next.is_some(), batch);
         if let Some(next) = next {
@@ -163,15 +170,24 @@ impl Engine {
     }
 
     /// An operator sent a failed decision through again: what that script decides now, and nothing else.
-    fn decide_again(&self, routes: &Routes, finding: &Arc<Finding>, known: &Known, script: &str, batch: &mut Batch) {
+    fn decide_again(
+        &mut self,
+        routes: &Routes,
+        finding: &Arc<Finding>,
+        known: &Known,
+        script: &str,
+        batch: &mut Batch,
+    ) -> Result<(), StoreError> {
         let change = if known.state == MemberState::Failing { Change::StillFailing } else { Change::Passing };
         let failing = self.siblings.around(finding, known.state == MemberState::Failing);
         let history = self.history(routes, finding, Some(known), failing, batch.now_ms);
         let mut decision = routes.decide(finding, change, &history, false, self.routes.limits());
         decision.keep_only(script);
         self.mute(finding, change, &mut decision, batch.now_ms);
+        self.restrain(finding, change, &mut decision, (Some(known), true), batch)?;
         let event = Event { finding, change, decision: &decision, sent_at: batch.now_ms, held: true };
         self.act(&event, Some(known), true, batch);
+        Ok(())
     }
 
     fn known(&self, hash: u64, check_id: &str) -> Result<Option<Known>, StoreError> {
@@ -200,122 +216,6 @@ impl Engine {
         }
     }
 
-    /// Turns a decision into rows.
-    fn act(&self, event: &Event<'_>, memory: Option<&Known>, remembers: bool, batch: &mut Batch) {
-        let Event { finding, change, decision, sent_at, held } = *event;
-        for failure in &decision.failures {
-            batch.tally.parked("decision");
-            tracing::error!(check = %finding.id, at = failure.at, reason = failure.reason, "a script failed; its decision is parked");
-            batch.dead_letters.push(DeadLetter {
-                kind: "decision",
-                target: None,
-                source: Some(failure.script.clone()),
-                reason: format!("{}: {}", failure.at, failure.reason),
-                check_id: Some(finding.id.clone()),
-                event_id: Some(finding.event_id.clone()),
-                body: finding.json.as_bytes().to_vec(),
-                meta: json!({ "change": change, "script": failure.script }),
-            });
-        }
-        for skip in &decision.skips {
-            batch.tally.skipped(&skip.script, &skip.reason);
-        }
-        let router = summary(change, decision);
-        let muted = counting(&decision.silenced);
-        for action in &decision.actions {
-            match action {
-                Action::Send(send) => {
-                    let Some(target) = self.targets.get(&send.target) else { continue };
-                    batch.tally.routed(&send.target);
-                    let subject = send.group.as_deref().unwrap_or(&finding.id);
-                    let until = send.digest.as_ref().and_then(|digest| window_end(digest, finding.received_at).ok());
-                    let key = match (&send.digest, until) {
-                        (Some(digest), Some(until)) => {
-                            let window = json!({ "digest": digest, "until": until, "group": send.group });
-                            serde_json::to_string(&(&send.target, window, &send.channel))
-                        }
-                        _ => serde_json::to_string(&(&send.target, subject, &send.channel)),
-                    }
-                    .unwrap_or_default();
-                    match (target.kind, memory) {
-                        (LaneKind::Records, _) => batch.records.push(NewRecord {
-                            target: target.id,
-                            urgent: send.priority >= URGENT,
-                            sent_at,
-                            payload: encode_record(
-                                RecordHead {
-                                    key: &key,
-                                    event_id: &finding.event_id,
-                                    time_ms: finding.time_ms(),
-                                    priority: send.priority,
-                                    failing: finding.failed(),
-                                },
-                                &router,
-                                &finding.json,
-                            ),
-                        }),
-                        (LaneKind::Stateful, Some(_)) if muted.contains_key(send.target.as_str()) => {
-                            batch.tally.silenced(&send.target);
-                        }
-                        // Tickets and alerts are about failures; what passes resolves them by itself, and an event
-                        // that came too late changes nothing.
-                        // A digest tells what is new since the last one.
-                        (LaneKind::Stateful, _) if until.is_some() && change == Change::StillFailing && !held => {}
-                        (LaneKind::Stateful, Some(known)) if opens(change) => batch.wishes.push(Wish::Open {
-                            target: target.id,
-                            key,
-                            finding: known.row,
-                            account: finding.account_id.clone(),
-                            priority: send.priority,
-                            event_id: finding.event_id.clone(),
-                            sent_at,
-                            not_before: until,
-                            payload: Box::new(notice::payload(finding, known, send, decision.score, &decision.env)),
-                        }),
-                        (LaneKind::Stateful, _) => {}
-                    }
-                }
-                Action::Hold { script, for_ms, reason } => {
-                    if let Some(known) = memory.filter(|_| opens(change)) {
-                        batch.holds.push(Hold {
-                            finding: known.row,
-                            script: script.clone(),
-                            due_at: finding.received_at + for_ms,
-                            reason: reason.clone(),
-                        });
-                    }
-                }
-            }
-        }
-        let Some(known) = memory.filter(|_| remembers) else { return };
-        for silence in &decision.silenced {
-            batch.muted.extend(silence.targets.iter().filter_map(|name| {
-                let target = self.targets.get(name)?.id;
-                let counts = muted.get(name.as_str()) == Some(&silence.id);
-                Some(Muted { silence: silence.id, finding: known.row, target, counts })
-            }));
-        }
-        if matches!(change, Change::Resolved | Change::Suppressed) {
-            let mut gone = notice::notice(finding, known, decision.score, &decision.env);
-            if change == Change::Suppressed {
-                gone.note = Some("Suppressed in Conformity.".to_owned());
-            }
-            batch.wishes.push(Wish::Resolved {
-                finding: known.row,
-                event_id: finding.event_id.clone(),
-                sent_at,
-                notice: Box::new(gone),
-            });
-            batch.unholds.push((known.row, None));
-        }
-        batch.decisions.push(NewDecision {
-            finding: known.row,
-            event_id: finding.event_id.clone(),
-            change,
-            trace: serde_json::to_string(decision).unwrap_or_default(),
-        });
-    }
-
     /// The silences to obey from now on.
     pub fn obey(&mut self, silences: Silences) {
         self.silences = silences;
@@ -327,44 +227,5 @@ impl Engine {
             let reads = |name: &str| self.targets.get(name).is_some_and(|target| target.kind == LaneKind::Stateful);
             self.silences.mute(finding, decision, reads, now);
         }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Event<'a> {
-    finding: &'a Finding,
-    change: Change,
-    decision: &'a Decision,
-    sent_at: i64,
-    /// Decided later than its event came: what is still failing is new to the target.
-    held: bool,
-}
-
-/// Changes after which a ticket or an alert may stand.
-fn opens(change: Change) -> bool {
-    match change {
-        Change::Opened | Change::StillFailing | Change::Reopened => true,
-        Change::Resolved | Change::Passing | Change::Suppressed | Change::Duplicate | Change::OutOfOrder => false,
-    }
-}
-
-fn stored(hash: u64, finding: &Finding, known: &Known, change: Change, decision: &Decision) -> StoredFinding {
-    StoredFinding {
-        hash,
-        check_id: finding.id.clone(),
-        known: known.clone(),
-        change,
-        event_id: finding.event_id.clone(),
-        account_id: finding.account_id.clone(),
-        account_name: finding.account_name.clone(),
-        rule_id: finding.rule_id.clone(),
-        rule_title: finding.rule_title.clone(),
-        risk: finding.risk.as_str().to_owned(),
-        service: finding.service.clone(),
-        region: finding.region.clone(),
-        resource: finding.resource.clone(),
-        env: decision.env.clone(),
-        score: decision.score,
-        json: finding.json.clone(),
     }
 }

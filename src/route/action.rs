@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::restraint::Kept;
+
 /// Everything that the scripts decided about one finding, with the reasons.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -21,6 +23,9 @@ pub struct Decision {
     /// Silences that keep some of the actions from their targets; not the scripts' word but an operator's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub silenced: Vec<Silenced>,
+    /// Actions that the router keeps back by itself: a storm, or an owner's budget.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<Kept>,
     /// `log(text)` of the scripts: script, text.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<(String, String)>,
@@ -76,6 +81,9 @@ pub struct Send {
     pub digest: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mention: Option<String>,
+    /// Whose attention it takes, for the budget.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub assignee: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

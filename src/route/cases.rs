@@ -60,6 +60,7 @@ enum TicketWord {
     Open,
     Resolved,
     Closed,
+    Accepted,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -87,6 +88,7 @@ impl HistoryCase {
                 TicketWord::Open => "open",
                 TicketWord::Resolved => "resolved",
                 TicketWord::Closed => "closed",
+                TicketWord::Accepted => "accepted",
             }),
             last_sent: self.last_sent.or(self.last_sent_by.values().copied().max()),
             last_sent_by: self.last_sent_by.clone().into_iter().collect(),

@@ -101,6 +101,7 @@ pub fn build(limits: &RouteLimits, tables: Arc<Tables>) -> Engine {
     });
     engine.register_fn("hours_between", |from: i64, to: i64| (to - from) / 3_600_000);
     engine.register_fn("local_time", |zone: &str| local_time(RUN.with_borrow(|run| run.now), zone));
+    engine.register_fn("local_time", |zone: &str, at: i64| local_time(at, zone));
     engine
 }
 

@@ -18,8 +18,10 @@ use crate::{
 /// Bytes of a group that are kept as they are.
 const MAX_GROUP: usize = 256;
 const ENV_TAGS: [&str; 3] = ["Environment", "Env", "Stage"];
-const OPTIONS: [&str; 11] =
-    ["priority", "channel", "group", "digest", "mention", "assignee", "labels", "fields", "title", "note", "update"];
+const OPTIONS: [&str; 12] = [
+    "priority", "channel", "group", "digest", "mention", "owner", "assignee", "labels", "fields", "title", "note",
+    "update",
+];
 
 impl Routes {
     /// What the scripts decide. Pure: the clock is the finding's.
@@ -236,6 +238,7 @@ fn with_options(mut send: Send, options: Map) -> Result<Send, String> {
                 send.digest = Some(digest);
             }
             "mention" => send.mention = Some(text(value)?),
+            "owner" => send.owner = Some(text(value)?),
             "assignee" => send.assignee = Some(text(value)?),
             "title" => send.title = Some(text(value)?),
             "note" => send.note = Some(text(value)?),

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Action, Decision, Silenced};
-use crate::finding::Change;
+use crate::{finding::Change, restraint::Kept};
 
 #[derive(Serialize)]
 struct Summary<'a> {
@@ -14,6 +14,8 @@ struct Summary<'a> {
     skips: Vec<Said<'a>>,
     held: Vec<Held<'a>>,
     silenced: &'a [Silenced],
+    #[serde(skip_serializing_if = "<[Kept]>::is_empty")]
+    kept: &'a [Kept],
     routes_version: &'a str,
 }
 
@@ -24,6 +26,9 @@ struct Sent<'a> {
     script: &'a str,
     channel: Option<&'a str>,
     group: Option<&'a str>,
+    /// Of the ticket or message that shows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fingerprint: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -40,9 +45,11 @@ struct Held<'a> {
 }
 
 /// The `router` object of a record, on one line. It is written for every event, so no tree is built for it.
-pub fn summary(change: Change, decision: &Decision) -> String {
+///
+/// `fingerprints`: for each action that shows the finding at a target for people, `fr-…`; may be shorter.
+pub fn summary(change: Change, decision: &Decision, fingerprints: &[Option<String>]) -> String {
     let (mut actions, mut held) = (Vec::with_capacity(decision.actions.len()), Vec::new());
-    for action in &decision.actions {
+    for (number, action) in decision.actions.iter().enumerate() {
         match action {
             Action::Send(send) => actions.push(Sent {
                 target: &send.target,
@@ -50,6 +57,7 @@ pub fn summary(change: Change, decision: &Decision) -> String {
                 script: &send.script,
                 channel: send.channel.as_deref(),
                 group: send.group.as_deref(),
+                fingerprint: fingerprints.get(number).and_then(Option::as_deref),
             }),
             Action::Hold { script, for_ms, reason } => held.push(Held { script, for_ms: *for_ms, reason }),
         }
@@ -63,6 +71,7 @@ pub fn summary(change: Change, decision: &Decision) -> String {
         skips,
         held,
         silenced: &decision.silenced,
+        kept: &decision.kept,
         routes_version: &decision.routes_version,
     };
     // Refused only for maps whose keys are no text, and there is no map in it.

@@ -1,5 +1,6 @@
 //! router.yaml: read, checked, with the place of every error.
 
+mod check;
 mod expand;
 mod outline;
 mod read;
@@ -30,7 +31,11 @@ pub(crate) fn yaml_expand(text: &str) -> Result<String, String> {
     expand::expand(text)
 }
 
-use crate::{deliver::LaneSettings, route::RouteLimits};
+use crate::{
+    deliver::LaneSettings,
+    restraint::{BudgetSettings, StormSettings},
+    route::RouteLimits,
+};
 
 /// Everything in router.yaml.
 #[derive(Debug)]
@@ -70,6 +75,12 @@ pub struct Service {
     pub silences: SilenceSettings,
     pub admin: Option<AdminSettings>,
     pub telemetry: Option<TelemetrySettings>,
+    /// Address of a search in Splunk, with `{query}` where the words go; tickets and alerts link to it.
+    pub search_link: Option<String>,
+    /// Rules that suddenly fail everywhere wait for approval; off where it is absent.
+    pub storms: Option<StormSettings>,
+    /// Interrupts for each owner and day; without limit where it is absent.
+    pub budget: Option<BudgetSettings>,
 }
 
 /// `admin:` in router.yaml: every API that changes something, away from `listen`.
@@ -110,6 +121,9 @@ impl Default for Service {
             silences: SilenceSettings::default(),
             admin: None,
             telemetry: None,
+            search_link: None,
+            storms: None,
+            budget: None,
         }
     }
 }

@@ -8,12 +8,11 @@ use std::{
 };
 
 use connectors::Rate;
-use secrecy::ExposeSecret;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    Located, Service, Settings, SourceSettings, SqsSettings, TargetSettings, TelemetrySettings, resolve,
+    Located, Service, Settings, SourceSettings, SqsSettings, TargetSettings, resolve,
     units::{Bytes, duration},
     yaml,
 };
@@ -90,7 +89,7 @@ struct BacklogSettings {
     warn_at: Option<String>,
 }
 
-const TOP_KEYS: [&str; 15] = [
+const TOP_KEYS: [&str; 18] = [
     "listen",
     "store",
     "routes",
@@ -106,10 +105,10 @@ const TOP_KEYS: [&str; 15] = [
     "silences",
     "admin",
     "telemetry",
+    "search_link",
+    "storms",
+    "budget",
 ];
-
-/// A token that can't be guessed.
-const SHORTEST_TOKEN: usize = 16;
 
 /// A document with its file's name.
 pub(super) struct Reader<'a> {
@@ -118,7 +117,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn located(&self, path: &str, problem: impl Into<String>) -> Located {
+    pub(super) fn located(&self, path: &str, problem: impl Into<String>) -> Located {
         Located { file: self.name.clone(), place: self.document.place(path), problem: problem.into() }
     }
 
@@ -182,36 +181,20 @@ impl Reader<'_> {
         }
         for (name, value) in self.section(top, "targets", &mut problems) {
             match self.target(path, name, value) {
-                Ok(target) => drop(settings.targets.insert(name.clone(), target)),
+                Ok(mut target) => {
+                    target.lane.search_link.clone_from(&settings.service.search_link);
+                    settings.targets.insert(name.clone(), target);
+                }
                 Err(problem) => problems.push(problem),
             }
         }
         problems.extend(self.ways_in_and_out(&settings));
+        problems.extend(self.restraints(&settings));
         let webhook = settings.sources.values().any(|source| matches!(source, SourceSettings::Webhook(_)));
         if webhook && settings.listen.is_none() {
             problems.push(self.located("sources", "a webhook source needs `listen`, e.g. listen: 0.0.0.0:9110"));
         }
         if problems.is_empty() { Ok(settings) } else { Err(problems) }
-    }
-
-    /// What `admin:` and `telemetry:` may not say.
-    fn ways_in_and_out(&self, settings: &Settings) -> Vec<Located> {
-        let mut problems = Vec::new();
-        if let Some(admin) = &settings.service.admin {
-            let token = admin.token.expose_secret();
-            if token.len() < SHORTEST_TOKEN || token.contains(char::is_whitespace) {
-                let problem = format!("a token has {SHORTEST_TOKEN} characters at least and no white space");
-                problems.push(self.located("admin.token", problem));
-            }
-            if Some(admin.listen) == settings.listen {
-                let problem = "the admin API has an address of its own, not that of `listen`";
-                problems.push(self.located("admin.listen", problem));
-            }
-        }
-        if let Some((key, problem)) = settings.service.telemetry.as_ref().and_then(TelemetrySettings::problem) {
-            problems.push(self.located(&key, problem));
-        }
-        problems
     }
 
     fn section<'v>(
@@ -303,6 +286,7 @@ impl Reader<'_> {
             pause_after: common.pause_after,
             reconcile_wait: common.reconcile_wait,
             probe_interval: common.probe_interval,
+            search_link: None,
             max_bytes,
             warn_bytes,
         };

@@ -4,7 +4,8 @@ use rusqlite::{OptionalExtension, Transaction, named_params, params};
 
 use super::lanes::is_digest;
 use super::{
-    Batch, Committed, Enqueued, MemberState, NewRecord, Payload, Store, StoreError, StoredFinding, Wish, dead, silences,
+    Batch, Committed, Enqueued, MemberState, NewRecord, Payload, Store, StoreError, StoredFinding, Wish, dead,
+    restraints, silences,
 };
 
 impl Store {
@@ -24,6 +25,7 @@ impl Store {
             }
             write_holds(transaction, &batch)?;
             silences::write_muted(transaction, &batch)?;
+            restraints::write(transaction, &batch)?;
             for letter in &batch.dead_letters {
                 dead::insert(transaction, letter, batch.now_ms)?;
             }
@@ -162,6 +164,16 @@ fn write_wish(
             let row =
                 Row { target: *target, key, finding: *finding, account, priority: *priority, wanted: "open", due_at };
             enqueued.push(upsert(transaction, &row, payload, event_id, *sent_at, now)?);
+        }
+        Wish::Leave { finding, target, key, event_id, sent_at, notice } => {
+            let left = transaction
+                .prepare_cached(
+                    "UPDATE members SET failing = 0 WHERE finding = ?1 AND target = ?2 AND key = ?3 AND failing = 1",
+                )?
+                .execute(params![finding, target, key])?;
+            if left > 0 {
+                resolve_key(transaction, (*target, key, *finding), notice, event_id, *sent_at, now, enqueued)?;
+            }
         }
         Wish::Resolved { finding, event_id, sent_at, notice } => {
             let keys = transaction

@@ -44,6 +44,44 @@ pub struct Loaded {
     /// Failing members of the key: how many, and the first of them.
     pub member_count: usize,
     pub members: Vec<Member>,
+    /// Accounts that the members are of.
+    pub account_count: usize,
+    /// Of a digest that was not sent yet: the one before it.
+    pub before: Option<Before>,
+}
+
+/// What became of what a digest told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Before {
+    pub told: usize,
+    pub pass: usize,
+}
+
+impl Loaded {
+    /// A row with nothing but its notice, as `waiting`.
+    #[cfg(test)]
+    pub(crate) fn of(notice: connectors::Notice) -> Self {
+        Self {
+            id: 1,
+            revision: 1,
+            key: "[\"soc\",\"group\",null]".to_owned(),
+            finding: 1,
+            wanted: Wanted::Open,
+            priority: 50,
+            state: "waiting".to_owned(),
+            attempts: 0,
+            at: 0,
+            sent_at: 0,
+            sending_since: None,
+            event_id: String::new(),
+            payload: Payload { notice, ..Payload::default() },
+            ledger: None,
+            member_count: 0,
+            members: Vec::new(),
+            account_count: 0,
+            before: None,
+        }
+    }
 }
 
 /// What became of an attempt.
@@ -54,6 +92,8 @@ pub enum Settlement {
         ledger: Option<Ledger>,
         fingerprint: String,
         detail: String,
+        /// When the key is to be brought to the target again, milliseconds since the epoch.
+        wake_at: Option<i64>,
     },
     /// Again at `due_at`.
     Retry {
@@ -211,12 +251,17 @@ impl Store {
                 .query_row([id], |row| Ok((loaded(id, row)?, row.get::<_, i64>(13)?)))
                 .optional()?;
             let Some((mut row, target)) = row else { return Ok(None) };
-            row.member_count = connection
-                .prepare_cached("SELECT COUNT(*) FROM members WHERE target = ?1 AND key = ?2 AND failing = 1")?
-                .query_row(params![target, row.key], |found| found.get::<_, i64>(0))
-                .map(|count| usize::try_from(count).unwrap_or(0))?;
-            if row.member_count > 1 {
+            (row.member_count, row.account_count) = connection
+                .prepare_cached(
+                    "SELECT COUNT(*), COUNT(DISTINCT f.account_id) FROM members m JOIN findings f ON f.id = m.finding
+                     WHERE m.target = ?1 AND m.key = ?2 AND m.failing = 1",
+                )?
+                .query_row(params![target, row.key], |found| Ok((count(found, 0)?, count(found, 1)?)))?;
+            if row.member_count > 0 {
                 row.members = members(connection, target, &row.key)?;
+            }
+            if row.ledger.is_none() && is_digest(&row.key) {
+                row.before = before(connection, target, &row.key)?;
             }
             Ok(Some(row))
         })
@@ -275,15 +320,43 @@ fn loaded(id: i64, row: &Row<'_>) -> rusqlite::Result<Loaded> {
         ledger: ledger.and_then(|text| serde_json::from_str(&text).ok()),
         member_count: 0,
         members: Vec::new(),
+        account_count: 0,
+        before: None,
     })
 }
 
-/// The failing members of a key that a ticket has room for, longest failing first.
+fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<usize> {
+    row.get::<_, i64>(column).map(|count| usize::try_from(count).unwrap_or(0))
+}
+
 /// The key of a digest holds a map where others hold a text; [`crate::engine`] makes it.
 pub(super) fn is_digest(key: &str) -> bool {
     key.contains(",{\"digest\":")
 }
 
+/// The digest before this one, of the same window and channel: their keys differ in the end of the window.
+fn before(connection: &rusqlite::Connection, target: i64, key: &str) -> rusqlite::Result<Option<Before>> {
+    const UNTIL: &str = "\"until\":";
+    let Some(start) = key.find(UNTIL).map(|at| at + UNTIL.len()) else { return Ok(None) };
+    let end_of = |key: &str| key[start..].trim_start_matches(|c: char| c.is_ascii_digit()).to_owned();
+    let mut older = connection.prepare_cached(
+        "SELECT key FROM ledger WHERE target = ?1 AND key >= ?2 AND key < ?3 ORDER BY key DESC LIMIT 100",
+    )?;
+    let mut rows = older.query(params![target, &key[..start], key])?;
+    while let Some(row) = rows.next()? {
+        let other: String = row.get(0)?;
+        if end_of(&other) == end_of(key) {
+            let counts = "SELECT COUNT(*), COALESCE(SUM(failing = 0), 0) FROM members WHERE target = ?1 AND key = ?2";
+            let before = connection.prepare_cached(counts)?.query_row(params![target, other], |found| {
+                Ok(Before { told: count(found, 0)?, pass: count(found, 1)? })
+            })?;
+            return Ok(Some(before));
+        }
+    }
+    Ok(None)
+}
+
+/// The failing members of a key that a ticket has room for: the longest failing first, of a digest the highest score.
 fn members(connection: &rusqlite::Connection, target: i64, key: &str) -> rusqlite::Result<Vec<Member>> {
     // A digest ranks what is new; a roll-up lists what is old first.
     let digest = is_digest(key);

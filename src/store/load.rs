@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::{Hold, Known, MemberState, Recent, Sent, Store, StoreError, TicketState, recent, silences};
+use super::{Hold, Known, MemberState, Recent, Sent, Store, StoreError, TicketState, recent, restraints, silences};
 use crate::finding::Version;
 
 /// Columns of [`known`], in its order.
@@ -36,9 +36,10 @@ fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
 }
 
 fn sent(row: &Row<'_>) -> rusqlite::Result<Sent> {
-    let (state, closed): (String, Option<i64>) = (row.get(2)?, row.get(4)?);
+    let (state, closed, accepted): (String, Option<i64>, bool) = (row.get(2)?, row.get(4)?, row.get(5)?);
     let state = match (state.as_str(), closed) {
         ("resolved", _) => TicketState::Resolved,
+        _ if accepted => TicketState::Accepted,
         (_, Some(_)) => TicketState::Closed,
         (_, None) => TicketState::Open,
     };
@@ -56,7 +57,8 @@ impl Store {
             let Some(mut found) = found else { return Ok(None) };
             found.sent = connection
                 .prepare_cached(
-                    "SELECT l.target, l.name, l.state, l.updated_at, json_extract(l.entry, '$.closed_by_person_ms')
+                    "SELECT l.target, l.name, l.state, l.updated_at, json_extract(l.entry, '$.closed_by_person_ms'),
+                       json_extract(l.entry, '$.memory.accepted') IS NOT NULL
                      FROM members m JOIN ledger l ON l.target = m.target AND l.key = m.key
                      WHERE m.finding = ?1 ORDER BY l.updated_at DESC LIMIT 20",
                 )?
@@ -149,6 +151,7 @@ impl Store {
                 [now - keep.decisions_ms],
             )?;
             gone += transaction.execute("DELETE FROM dead_letters WHERE at < ?1", [now - keep.dead_letters_ms])?;
+            gone += restraints::prune(transaction, now - keep.decisions_ms)?;
             gone += silences::prune(transaction, now - keep.decisions_ms)?;
             gone += prune_findings(transaction, now - keep.resolved_ms)?;
             transaction.execute_batch("PRAGMA incremental_vacuum(2000)")?;

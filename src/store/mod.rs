@@ -10,9 +10,11 @@ mod load;
 mod open;
 mod recent;
 mod report;
+mod restraints;
 mod settle;
 mod silences;
 mod types;
+mod wake;
 
 use std::{
     path::{Path, PathBuf},
@@ -24,11 +26,12 @@ use rusqlite::{Connection, Transaction};
 use tokio::sync::{mpsc, oneshot};
 
 pub use dead::{DeadLetter, DeadLetterRow, Retried};
-pub use lanes::{Left, Loaded, RecordRow, Settlement, WaitingDelivery};
+pub use lanes::{Before, Left, Loaded, RecordRow, Settlement, WaitingDelivery};
 pub use load::{Retention, check_hash};
 pub use open::{Access, StoreError};
 pub use recent::{Recent, Seen, pack};
 pub use report::{AnswerRow, DecisionRow, FindingDetail, FindingFilter, FindingRow, PendingRow, TargetRow};
+pub use restraints::{Interrupt, NewStorm, StormRow};
 pub use silences::{AuditRow, Expired, Muted, SilenceRow, Unmuted};
 pub use types::{
     Batch, Committed, Enqueued, Hold, InboxMessage, Known, MemberState, NewDecision, NewRecord, Payload, Sent,

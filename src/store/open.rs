@@ -10,7 +10,13 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 /// Schema versions in order; `user_version` of the file counts how many were applied.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+    include_str!("schema_5.sql"),
+];
 
 /// Who opens the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use connectors::{Ledger, LedgerState, Wanted};
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::{DeadLetter, Left, Loaded, Settlement, Store, StoreError, dead};
+use super::{DeadLetter, Left, Loaded, Settlement, Store, StoreError, dead, wake};
 
 impl Store {
     /// Records what became of an attempt at `row`.
@@ -35,9 +35,10 @@ fn settle(
     };
     let place = (row.finding, target, row.key.as_str());
     match what {
-        Settlement::Done { ledger, fingerprint, detail } => {
+        Settlement::Done { ledger, fingerprint, detail, wake_at } => {
             if let Some(ledger) = ledger {
-                write_ledger(transaction, target, row, ledger, fingerprint, now)?;
+                write_ledger(transaction, target, row, ledger, fingerprint, (now, *wake_at))?;
+                wake::accept(transaction, (target, target_name), row, ledger, now)?;
             }
             answer(transaction, place, now, wanted, "delivered", detail)?;
             finish(transaction, row, now)
@@ -47,7 +48,7 @@ fn settle(
             finish(transaction, row, now)
         }
         Settlement::Adopted { ledger, fingerprint } => {
-            write_ledger(transaction, target, row, ledger, fingerprint, now)?;
+            write_ledger(transaction, target, row, ledger, fingerprint, (now, None))?;
             answer(transaction, place, now, wanted, "found", "an earlier attempt had been applied")?;
             again(transaction, row, "waiting", now, row.attempts, None)
         }
@@ -110,7 +111,7 @@ fn write_ledger(
     row: &Loaded,
     ledger: &Ledger,
     fingerprint: &str,
-    now: i64,
+    (now, wake_at): (i64, Option<i64>),
 ) -> rusqlite::Result<()> {
     let entry = serde_json::to_string(ledger).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     let payload =
@@ -121,11 +122,12 @@ fn write_ledger(
     };
     transaction
         .prepare_cached(
-            "INSERT INTO ledger (target, key, fingerprint, state, name, entry, payload, updated_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-             ON CONFLICT (target, key) DO UPDATE SET state = ?4, name = ?5, entry = ?6, payload = ?7, updated_at = ?8",
+            "INSERT INTO ledger (target, key, fingerprint, state, name, entry, payload, updated_at, wake_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             ON CONFLICT (target, key) DO UPDATE SET state = ?4, name = ?5, entry = ?6, payload = ?7, updated_at = ?8,
+               wake_at = ?9",
         )?
-        .execute(params![target, row.key, fingerprint, state, ledger.receipt.name, entry, payload, now])?;
+        .execute(params![target, row.key, fingerprint, state, ledger.receipt.name, entry, payload, now, wake_at])?;
     Ok(())
 }
 

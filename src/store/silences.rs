@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
 
-use super::{Batch, Store, StoreError};
+use super::{Batch, Store, StoreError, wake};
 use crate::silence::{Silence, Word};
 
 /// An action that a silence kept from its target.
@@ -132,24 +132,7 @@ impl Store {
 
     /// Adds a silence; answers with its number.
     pub async fn add_silence(&self, silence: Silence) -> Result<i64, StoreError> {
-        self.write(move |transaction| {
-            let id = transaction
-                .prepare_cached(
-                    "INSERT INTO silences (matchers, targets, author, reason, created_at, expires_at)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                )?
-                .insert(params![
-                    serde_json::to_string(&silence.matchers).unwrap_or_default(),
-                    serde_json::to_string(&silence.targets).unwrap_or_default(),
-                    silence.author,
-                    silence.reason,
-                    silence.created_at,
-                    silence.expires_at
-                ])?;
-            audit(transaction, id, silence.created_at, &silence.author, "added", &silence.reason)?;
-            Ok(id)
-        })
-        .await
+        self.write(move |transaction| insert(transaction, &silence, "")).await
     }
 
     /// Ends a silence now.
@@ -164,6 +147,9 @@ impl Store {
                 Some(_) => {
                     transaction.execute("UPDATE silences SET expires_at = ?2 WHERE id = ?1", params![id, now])?;
                     audit(transaction, id, now, &who, "expired", "")?;
+                    let origin: String =
+                        transaction.query_row("SELECT origin FROM silences WHERE id = ?1", [id], |row| row.get(0))?;
+                    wake::end_acceptance(transaction, &origin, now)?;
                     Ok(Expired::Now)
                 }
             }
@@ -280,6 +266,26 @@ pub(super) fn prune(transaction: &Transaction<'_>, before: i64) -> rusqlite::Res
     transaction.execute(&format!("DELETE FROM silences WHERE id IN ({old})"), [before])
 }
 
+/// `origin`: the ticket that it comes from, see [`wake`].
+pub(super) fn insert(transaction: &Transaction<'_>, silence: &Silence, origin: &str) -> rusqlite::Result<i64> {
+    let id = transaction
+        .prepare_cached(
+            "INSERT INTO silences (matchers, targets, author, reason, created_at, expires_at, origin)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .insert(params![
+            serde_json::to_string(&silence.matchers).unwrap_or_default(),
+            serde_json::to_string(&silence.targets).unwrap_or_default(),
+            silence.author,
+            silence.reason,
+            silence.created_at,
+            silence.expires_at,
+            origin
+        ])?;
+    audit(transaction, id, silence.created_at, &silence.author, "added", &silence.reason)?;
+    Ok(id)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -380,6 +386,6 @@ mod tests {
         assert_eq!(store.paused_targets().expect("read"), [("soc".to_owned(), false)]);
         assert_eq!(store.silences_version().expect("the new tables are there"), 0);
         let version: u32 = store.read(|c| c.query_row("PRAGMA user_version", [], |row| row.get(0))).expect("read");
-        assert_eq!(version, 3);
+        assert_eq!(version, 5);
     }
 }

@@ -3,7 +3,7 @@
 use connectors::SendOptions;
 use serde::{Deserialize, Serialize};
 
-use super::{DeadLetter, Muted};
+use super::{DeadLetter, Interrupt, Muted, NewStorm};
 use crate::{
     finding::{Change, Version},
     tally::Tally,
@@ -24,6 +24,9 @@ pub struct Batch {
     pub muted: Vec<Muted>,
     /// What was decided again after its silence: silence, finding, target.
     pub unmuted: Vec<(i64, i64, i64)>,
+    /// Storms that begin.
+    pub storms: Vec<NewStorm>,
+    pub interrupts: Vec<Interrupt>,
     pub dead_letters: Vec<DeadLetter>,
     /// Check hash and packed version of every event taken in.
     pub recent: Vec<(u64, u64)>,
@@ -124,6 +127,8 @@ pub enum TicketState {
     Resolved,
     /// A person closed it while the finding fails.
     Closed,
+    /// A person closed it with a word that means no.
+    Accepted,
 }
 
 impl TicketState {
@@ -132,6 +137,7 @@ impl TicketState {
             Self::Open => "open",
             Self::Resolved => "resolved",
             Self::Closed => "closed",
+            Self::Accepted => "accepted",
         }
     }
 }
@@ -202,6 +208,8 @@ pub enum Wish {
     },
     /// The finding passes: whatever stands for it at any target is resolved once its last member passes.
     Resolved { finding: i64, event_id: String, sent_at: i64, notice: Box<connectors::Notice> },
+    /// The finding still fails, and stands behind this key no more.
+    Leave { finding: i64, target: i64, key: String, event_id: String, sent_at: i64, notice: Box<connectors::Notice> },
 }
 
 /// What a row of a stateful target carries.

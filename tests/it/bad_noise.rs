@@ -55,3 +55,33 @@ async fn a_group_key_of_10_kb_is_shortened_and_still_one_group() {
     let longest: i64 = store.query_row("SELECT MAX(LENGTH(key)) FROM ledger", [], |row| row.get(0)).expect("a length");
     assert!(longest < 400, "{longest}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_an_edit_breaks_leaves_the_old_one_in_use_and_is_named() {
+    let bench = Bench::start().await;
+    let script = "fn route(finding) { [send(\"siem\"), skip(`to ${lookup(\"owners\", \"payments\").channel}`)] }";
+    bench.script("owners", script);
+    let tables = bench.folder().join("routes/tables");
+    std::fs::create_dir(&tables).expect("a folder");
+    let table = |text: &str| std::fs::write(tables.join("owners.yaml"), text).expect("written");
+    table("payments: { channel: C0OLD }\n");
+    let log = bench.folder().join("log");
+    let mut router = bench.spawn_logging(&log);
+    let logged = |text: &str| std::fs::read_to_string(&log).unwrap_or_default().contains(text);
+    until("the router", || logged("findings-router runs")).await;
+    let said = |resource: &str| {
+        let events = bench.sims.splunk.events();
+        let event = events.iter().find(|event| event["event"]["resource"] == resource);
+        event.map(|event| event["event"]["router"]["skips"].to_string())
+    };
+    table("payments: { channel: [C0NEW \n");
+    until("the refusal", || logged("the old set stays") && logged("owners.yaml")).await;
+    bench.sims.aws.send(&bench.queue, &check("broken", "FAILURE", T));
+    until("the first event", || said("broken").is_some_and(|said| said.contains("to C0OLD"))).await;
+    table("payments: { channel: C0NEW }\n");
+    until("the exchange", || logged("the scripts were exchanged")).await;
+    bench.sims.aws.send(&bench.queue, &check("mended", "FAILURE", T));
+    until("the second event", || said("mended").is_some_and(|said| said.contains("to C0NEW"))).await;
+    router.kill().expect("killed");
+    router.wait().expect("ended");
+}

@@ -14,6 +14,8 @@ mod cli;
 mod config_sync;
 // Kills the binary at chosen points and at random.
 mod crash;
+// The same while there is less noise: digests, holds, storms.
+mod crash_noise;
 // Sends summaries.
 mod digest;
 // Targets that are ill.
@@ -24,6 +26,8 @@ mod fixtures;
 mod flow;
 // What scripts see of the past.
 mod history;
+// What time and people do to tickets.
+mod lifecycle;
 // Needs a real SQS.
 mod localstack;
 // The numbers of `/metrics`.
@@ -32,6 +36,8 @@ mod metrics;
 mod remediation;
 // Compares scripts over an archive.
 mod replay;
+// Storms and budgets.
+mod restraint;
 // Scripts that are wrong or hostile.
 mod scripts;
 // Mutes.

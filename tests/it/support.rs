@@ -74,6 +74,13 @@ targets:
         std::fs::write(self.folder.path().join("router.yaml"), yaml).expect("router.yaml");
     }
 
+    /// Adds lines at the top of router.yaml.
+    pub fn settings(&self, lines: &str) {
+        let path = self.folder().join("router.yaml");
+        let yaml = std::fs::read_to_string(&path).expect("router.yaml");
+        std::fs::write(path, format!("{lines}\n{yaml}")).expect("router.yaml");
+    }
+
     /// Routes of this bench alone, with one script; those that ship no longer count.
     pub fn script(&self, name: &str, text: &str) {
         let routes = self.folder().join("routes");

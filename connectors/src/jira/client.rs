@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::Deployment;
-use crate::{Answer, Delivery, Http, Ledger, LedgerState, Quota, Receipt, Scope, Verdict, http::default_verdict};
+use crate::{Answer, Delivery, Http, Ledger, Quota, Receipt, Scope, Verdict, http::default_verdict};
 
 pub struct Client {
     http: Http,
@@ -134,7 +134,10 @@ impl Client {
         let Some(issues) = found["issues"].as_array() else {
             return Err(Verdict::Ambiguous { detail: format!("the answer is not JIRA's: {}", answer.excerpt()) });
         };
-        let is_open = |issue: &&Value| issue["fields"]["status"]["statusCategory"]["key"] != "done";
+        // A new ticket in place of an old one has its label too.
+        let old = delivery.ledger.as_ref().map(|ledger| ledger.receipt.id.as_str());
+        let issues: Vec<&Value> = issues.iter().filter(|issue| issue["id"].as_str() != old || old.is_none()).collect();
+        let is_open = |issue: &&&Value| issue["fields"]["status"]["statusCategory"]["key"] != "done";
         let Some(issue) = issues.iter().find(is_open).or_else(|| issues.first()) else { return Ok(None) };
         Ok(Some(self.ledger(issue, String::new(), now_ms)))
     }
@@ -142,19 +145,13 @@ impl Client {
     /// What is known of an issue that JIRA named.
     pub fn ledger(&self, issue: &Value, content_hash: String, now_ms: i64) -> Ledger {
         let key = issue["key"].as_str().unwrap_or_default();
-        Ledger {
-            state: LedgerState::Open,
-            receipt: Receipt {
-                // Keys change when an issue is moved, ids do not.
-                id: issue["id"].as_str().unwrap_or_default().to_owned(),
-                name: key.to_owned(),
-                url: Some(format!("https://{}/browse/{key}", self.http.host())),
-            },
-            content_hash,
-            written_ms: now_ms,
-            closed_by_person_ms: None,
-            memory: Value::Null,
-        }
+        let receipt = Receipt {
+            // Keys change when an issue is moved, ids do not.
+            id: issue["id"].as_str().unwrap_or_default().to_owned(),
+            name: key.to_owned(),
+            url: Some(format!("https://{}/browse/{key}", self.http.host())),
+        };
+        Ledger::new(receipt, content_hash, now_ms)
     }
 }
 

@@ -3,8 +3,13 @@
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::{JiraConfig, client::Client, payload};
-use crate::{Answer, Delivery, Ledger, LedgerState, Notice, Quota, Verdict, Wanted};
+use super::{
+    JiraConfig,
+    client::Client,
+    later::{REOPENED, is_past_reopening, remarks},
+    payload,
+};
+use crate::{Answer, Delivery, Ledger, LedgerState, Notice, Quota, Verdict, Wanted, config::millis, text::spoken_span};
 
 type Step<T> = Result<T, Verdict>;
 
@@ -41,6 +46,8 @@ struct Work<'a> {
 struct Standing {
     done: bool,
     wont_fix: bool,
+    /// The word that says no, else its status.
+    word: String,
     /// Its status belongs to neither category that we move between.
     name: String,
 }
@@ -83,7 +90,8 @@ impl Work<'_> {
             return Err(Verdict::Ambiguous { detail });
         }
         let hash = payload::content_hash(self.config, self.delivery, self.notice);
-        let ledger = self.client.ledger(&issue, hash, self.delivery.now_ms);
+        let mut ledger = self.client.ledger(&issue, hash, self.delivery.now_ms);
+        ledger.memory["risk"] = self.notice.risk.as_str().into();
         if let Some(old) = replaces {
             let link = json!({ "type": { "name": "Relates" }, "inwardIssue": { "key": old.receipt.name },
                 "outwardIssue": { "key": ledger.receipt.name } });
@@ -148,6 +156,7 @@ impl Work<'_> {
         Ok(Some(Standing {
             done: status["statusCategory"]["key"] == "done",
             wont_fix: says_no(&name) || says_no(resolution),
+            word: if says_no(resolution) { resolution.to_owned() } else { name.clone() },
             name,
         }))
     }
@@ -171,18 +180,16 @@ impl Work<'_> {
             state: LedgerState::Resolved,
             written_ms: self.delivery.now_ms,
             closed_by_person_ms: None,
-            ..ledger.clone()
+            ..ledger.without_acceptance()
         };
         if standing.done {
             return Ok(delivered(resolved, None));
         }
         let span = match (self.notice.failing_since_ms, self.notice.resolved_at_ms) {
-            (Some(from), Some(to)) => format!(" after {}", crate::text::spoken_span(to - from)),
+            (Some(from), Some(to)) => format!(" after {}", spoken_span(to - from)),
             _ => String::new(),
         };
-        let note =
-            self.notice.note.as_deref().filter(|note| note.starts_with("Suppressed")).unwrap_or("The check passes");
-        let text = format!("{}{span}.", note.trim_end_matches('.'));
+        let text = format!("{}{span}.", self.notice.ended.as_deref().unwrap_or("The check passes"));
         if standing.wont_fix {
             self.comment(ledger, &text).await?;
             return Ok(delivered(resolved, None));
@@ -198,10 +205,22 @@ impl Work<'_> {
 
     async fn update(&self, ledger: &Ledger, id: &str) -> Step<Verdict> {
         let hash = payload::content_hash(self.config, self.delivery, self.notice);
-        let open = Ledger { state: LedgerState::Open, closed_by_person_ms: None, ..ledger.clone() };
-        if ledger.content_hash == hash || self.delivery.options.update == Some(false) {
+        let mut open = Ledger { state: LedgerState::Open, closed_by_person_ms: None, ..ledger.without_acceptance() };
+        if self.delivery.options.update == Some(false) {
             return Ok(delivered(open, None));
         }
+        let mut warning = None;
+        if ledger.content_hash != hash {
+            warning = self.rewrite(id).await?;
+            (open.content_hash, open.written_ms) = (hash, self.delivery.now_ms);
+        }
+        for text in remarks(self.config, self.delivery, self.notice, &mut open) {
+            self.comment(ledger, &text).await?;
+        }
+        Ok(delivered(open, warning))
+    }
+
+    async fn rewrite(&self, id: &str) -> Step<Option<String>> {
         let mut fields = payload::changing_fields(self.config, self.delivery, self.notice, self.cloud);
         let path = format!("/issue/{id}");
         let mut shortened = false;
@@ -209,7 +228,7 @@ impl Work<'_> {
         loop {
             let answer = self.call(Method::PUT, &path, Some(&json!({ "fields": fields }))).await?;
             match answer.status {
-                200 | 204 => break,
+                200 | 204 => return Ok(warning),
                 400 => match self.degrade(&answer, &mut fields, &mut shortened) {
                     Some(note) => warning = Some(note),
                     None => return Err(Verdict::PermanentItem { detail: answer.excerpt() }),
@@ -217,39 +236,66 @@ impl Work<'_> {
                 _ => return Err(self.client.refused(&answer, &Method::PUT, &path, self.delivery.now_ms)),
             }
         }
-        Ok(delivered(Ledger { content_hash: hash, written_ms: self.delivery.now_ms, ..open }, warning))
     }
 
     /// The ticket is closed and the problem exists.
     async fn reopen(&self, ledger: &Ledger, standing: &Standing) -> Step<Verdict> {
         let now = self.delivery.now_ms;
         if standing.wont_fix {
-            return Ok(delivered(Ledger { state: LedgerState::Open, ..ledger.clone() }, None));
+            return self.respect(ledger, standing).await;
         }
         let ours = ledger.state == LedgerState::Resolved;
+        if ours && is_past_reopening(self.config, self.delivery, ledger) {
+            return self.create(Some(ledger)).await;
+        }
         if !ours {
             // A person closed it while the problem exists: once, after a while, then never again.
-            let reopened_before = ledger.memory["reopened_over_person"] == true;
             let since = ledger.closed_by_person_ms.unwrap_or(now);
-            let wait = i64::try_from(self.config.reopen_after.as_millis()).unwrap_or(i64::MAX);
             let seen = Ledger { closed_by_person_ms: Some(since), ..ledger.clone() };
-            if reopened_before || now - since < wait {
+            if ledger.noted(REOPENED) || now - since < millis(self.config.reopen_after) {
                 return Ok(delivered(seen, None));
             }
         }
         let text = if ours { "The check fails again." } else { "The check still fails: reopened." };
+        self.reopen_with(ledger, text, ours).await
+    }
+
+    /// A person said no: that counts for a while.
+    async fn respect(&self, ledger: &Ledger, standing: &Standing) -> Step<Verdict> {
+        let now = self.delivery.now_ms;
+        match ledger.accepted() {
+            Some(accepted) if accepted.until_ms <= now => {
+                let text = format!("\"{}\" is over, and the check still fails: reopened.", accepted.word);
+                self.reopen_with(ledger, &text, true).await
+            }
+            Some(_) => Ok(delivered(ledger.clone(), None)),
+            None => {
+                let until_ms = now.saturating_add(millis(self.config.accept_for));
+                let mut seen = Ledger { state: LedgerState::Open, ..ledger.clone() };
+                seen.keep("accepted", json!({ "until_ms": until_ms, "word": standing.word }));
+                Ok(delivered(seen, None))
+            }
+        }
+    }
+
+    /// Reopens the ticket; where there is no way back, links a new one to it if that is `ours` to do, else comments.
+    async fn reopen_with(&self, ledger: &Ledger, text: &str, ours: bool) -> Step<Verdict> {
+        let now = self.delivery.now_ms;
         let mut open = Ledger {
-            state: LedgerState::Open,
-            written_ms: now,
-            closed_by_person_ms: None,
             // Rewritten with the next version: its content is the old one.
             content_hash: String::new(),
-            ..ledger.clone()
+            ..Ledger::new(ledger.receipt.clone(), String::new(), now)
         };
-        if !ours {
-            open.memory = json!({ "reopened_over_person": true });
+        open.memory["risk"] = self.notice.risk.as_str().into();
+        if !ours || ledger.noted(REOPENED) {
+            open.note(REOPENED);
         }
         if self.transition(ledger, &self.config.reopen_transition, "", text, false).await? {
+            if let Some(due) = payload::due(self.config, self.delivery, self.notice) {
+                // A screen without the field has no due date: the ticket is reopened either way.
+                let body = json!({ "fields": { "duedate": due } });
+                let _ = self.write(Method::PUT, &format!("/issue/{}", ledger.receipt.id), &body).await;
+            }
             return Ok(delivered(open, None));
         }
         if ours {

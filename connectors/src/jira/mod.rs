@@ -1,6 +1,7 @@
 #![doc = include_str!("README.md")]
 
 mod client;
+mod later;
 mod lifecycle;
 mod payload;
 
@@ -13,8 +14,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    Connector, Content, Delivery, Found, Health, Http, HttpOptions, Limits, Quota, Rate, Scope, UnknownPolicy, Verdict,
-    config::{ConfigError, duration},
+    Connector, Content, Delivery, Found, Health, Http, HttpOptions, Ledger, Limits, Quota, Rate, Scope, UnknownPolicy,
+    Verdict,
+    config::{ConfigError, by_risk, duration},
 };
 
 pub const KEYS: &[&str] = &[
@@ -31,6 +33,9 @@ pub const KEYS: &[&str] = &[
     "reopen_transition",
     "resolution",
     "reopen_after",
+    "reopen_within",
+    "accept_for",
+    "sla",
     "wont_fix",
 ];
 
@@ -66,6 +71,15 @@ pub struct JiraConfig {
     /// A ticket that a person closed while the problem exists is reopened after this, once.
     #[serde(default = "a_day", deserialize_with = "duration")]
     pub reopen_after: Duration,
+    /// A ticket that was resolved for longer than this is not reopened: a new one is linked to it.
+    #[serde(default = "thirty_days", deserialize_with = "duration")]
+    pub reopen_within: Duration,
+    /// How long a person's no counts; after that the ticket is reopened if the check still fails.
+    #[serde(default = "ninety_days", deserialize_with = "duration")]
+    pub accept_for: Duration,
+    /// Days to fix by risk: the due date of a ticket, and a comment once it has passed.
+    #[serde(default, deserialize_with = "by_risk")]
+    pub sla: BTreeMap<String, Duration>,
     /// Statuses and resolutions that mean no.
     #[serde(default = "wont_fix")]
     pub wont_fix: Vec<String>,
@@ -98,6 +112,14 @@ fn fixed() -> String {
 
 fn a_day() -> Duration {
     Duration::from_secs(86_400)
+}
+
+fn thirty_days() -> Duration {
+    Duration::from_secs(30 * 86_400)
+}
+
+fn ninety_days() -> Duration {
+    Duration::from_secs(90 * 86_400)
 }
 
 fn wont_fix() -> Vec<String> {
@@ -157,6 +179,17 @@ impl Connector for Jira {
             // 20 writes in 2 s and 100 in 30 s for one issue.
             Some("issue") => Some(Rate { per_second: 3.0, burst: 10 }),
             _ => None,
+        }
+    }
+
+    fn creates(&self, delivery: &Delivery) -> bool {
+        delivery.ledger.as_ref().is_none_or(|ledger| later::is_past_reopening(&self.config, delivery, ledger))
+    }
+
+    fn look_again_at(&self, delivery: &Delivery, ledger: &Ledger) -> Option<i64> {
+        match &delivery.content {
+            Content::Notice(notice) => later::look_again_at(&self.config, delivery, notice, ledger),
+            Content::Record(_) => None,
         }
     }
 

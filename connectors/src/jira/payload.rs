@@ -19,8 +19,14 @@ pub fn summary(notice: &Notice) -> String {
     };
     let head = format!("[{}] {}", spoken_risk(&notice.risk), notice.title);
     let head = if what.is_empty() { head } else { format!("{}: {}", shorten(&head, 90), shorten(&what, 40)) };
-    shorten(&one_line(&format!("{head} ({}/{})", shorten(account, 30), shorten(&notice.region, 20))), 200)
+    let place = [shorten(account, 30), shorten(&notice.region, 20)].into_iter().filter(|part| !part.is_empty());
+    let place = place.collect::<Vec<_>>().join("/");
+    let place = if place.is_empty() { place } else { format!(" ({place})") };
+    shorten(&one_line(&format!("{head}{place}")), 200)
 }
+
+/// Members that a ticket names; with more its JSON would not fit.
+const SHOWN: usize = 30;
 
 /// The part of a ticket, independent of the markup.
 pub enum Part {
@@ -28,7 +34,8 @@ pub enum Part {
     Text(String),
     Heading(&'static str),
     Table(Vec<(String, String)>),
-    List(Vec<String>),
+    /// Headers, then rows of as many cells.
+    Grid(Vec<&'static str>, Vec<Vec<String>>),
     Link(&'static str, String),
     Code(String),
 }
@@ -46,20 +53,26 @@ pub fn parts(delivery: &Delivery, notice: &Notice, tight: bool) -> Vec<Part> {
         parts.push(Part::Heading("What is wrong"));
         parts.push(Part::Text(shorten(&clean(&notice.message), limit)));
     }
-    if let Some(note) = &notice.note {
-        parts.push(Part::Text(shorten(&clean(note), 1_000)));
+    for said in [&notice.note, &notice.delta].into_iter().flatten() {
+        parts.push(Part::Text(shorten(&clean(said), 1_000)));
     }
     parts.push(Part::Heading("Where"));
     parts.push(Part::Table(rows(notice, tight)));
     if notice.member_count > 1 {
         parts.push(Part::Heading("Resources"));
-        let shown = notice.members.iter().take(if tight { 10 } else { 50 });
-        let mut list: Vec<String> = shown.map(|member| shorten(&one_line(&member.line()), 200)).collect();
-        let more = notice.member_count.saturating_sub(list.len());
-        if more > 0 {
-            list.push(format!("and {more} more"));
+        let rows = grid(notice, if tight { 10 } else { SHOWN });
+        let more = notice.member_count.saturating_sub(rows.len());
+        let mut headers = vec!["Resource", "Account", "Region", "Failing since"];
+        if rows.first().is_some_and(|row| row.len() > headers.len()) {
+            headers.insert(0, "What");
         }
-        parts.push(Part::List(list));
+        parts.push(Part::Grid(headers, rows));
+        if more > 0 {
+            parts.push(Part::Text(format!("and {more} more")));
+        }
+    }
+    if let Some(url) = notice.search_url.as_deref().and_then(safe_link) {
+        parts.push(Part::Link("Every event behind this ticket, in Splunk", url.to_owned()));
     }
     parts.push(Part::Heading("How to fix"));
     match notice.fix_url.as_deref() {
@@ -95,6 +108,21 @@ pub fn parts(delivery: &Delivery, notice: &Notice, tight: bool) -> Vec<Part> {
     parts
 }
 
+/// A row for each member, all of the same length.
+fn grid(notice: &Notice, rows: usize) -> Vec<Vec<String>> {
+    let mut all: Vec<Vec<String>> = notice.members.iter().take(rows).map(crate::Member::cells).collect();
+    let most = all.iter().map(Vec::len).max().unwrap_or(0);
+    for row in &mut all {
+        if row.len() < most {
+            row.insert(0, notice.title.clone());
+        }
+        for cell in row {
+            *cell = shorten(&one_line(cell), 120);
+        }
+    }
+    all
+}
+
 fn rows(notice: &Notice, tight: bool) -> Vec<(String, String)> {
     let tags: Vec<String> = notice
         .tags
@@ -107,7 +135,7 @@ fn rows(notice: &Notice, tight: bool) -> Vec<(String, String)> {
     [
         ("Resource", notice.resource.clone()),
         ("Type", notice.resource_type.clone()),
-        ("Account", format!("{} ({})", notice.account_name, notice.cloud_account)),
+        ("Account", account(notice)),
         ("Environment", notice.environment.clone()),
         ("Region", notice.region.clone()),
         ("Owner", owner),
@@ -120,6 +148,13 @@ fn rows(notice: &Notice, tight: bool) -> Vec<(String, String)> {
     .map(|(label, value)| (label.to_owned(), shorten(&one_line(&value), 500)))
     .filter(|(_, value)| !value.is_empty())
     .collect()
+}
+
+fn account(notice: &Notice) -> String {
+    match notice.cloud_account.as_str() {
+        "" => notice.account_name.clone(),
+        number => format!("{} ({number})", notice.account_name),
+    }
 }
 
 /// The description in the deployment's markup, within its limit.
@@ -176,10 +211,15 @@ fn adf(parts: &[Part]) -> Value {
                     .collect();
                 json!({ "type": "table", "content": rows })
             }
-            Part::List(items) => {
-                let items: Vec<Value> =
-                    items.iter().map(|item| json!({ "type": "listItem", "content": [paragraph(item)] })).collect();
-                json!({ "type": "bulletList", "content": items })
+            Part::Grid(headers, rows) => {
+                let row = |kind: &str, cells: &mut dyn Iterator<Item = &str>| {
+                    let cells: Vec<Value> =
+                        cells.map(|cell| json!({ "type": kind, "content": [paragraph(cell)] })).collect();
+                    json!({ "type": "tableRow", "content": cells })
+                };
+                let mut all = vec![row("tableHeader", &mut headers.iter().copied())];
+                all.extend(rows.iter().map(|cells| row("tableCell", &mut cells.iter().map(String::as_str))));
+                json!({ "type": "table", "content": all })
             }
             Part::Link(label, url) => json!({ "type": "paragraph", "content": [
                 { "type": "text", "text": label, "marks": [{ "type": "link", "attrs": { "href": url } }] }] }),
@@ -201,9 +241,12 @@ fn wiki(parts: &[Part]) -> String {
                     out.push_str(&format!("||{label}|{}|\n", wiki_escape(&one_line(value))));
                 }
             }
-            Part::List(items) => {
-                for item in items {
-                    out.push_str(&format!("* {}\n", wiki_escape(item)));
+            Part::Grid(headers, rows) => {
+                out.push_str(&format!("||{}||\n", headers.join("||")));
+                for row in rows {
+                    // An empty cell would be taken for a header.
+                    let cells = row.iter().map(|cell| if cell.is_empty() { "-".to_owned() } else { wiki_escape(cell) });
+                    out.push_str(&format!("|{}|\n", cells.collect::<Vec<_>>().join("|")));
                 }
             }
             Part::Link(label, url) => out.push_str(&format!("[{label}|{url}]\n")),
@@ -266,12 +309,21 @@ pub fn changing_fields(config: &JiraConfig, delivery: &Delivery, notice: &Notice
     fields
 }
 
+/// The day by which a ticket made or reopened now is to be done.
+pub fn due(config: &JiraConfig, delivery: &Delivery, notice: &Notice) -> Option<String> {
+    let span = crate::config::millis(*config.sla.get(&notice.risk)?);
+    Some(day(delivery.now_ms.saturating_add(span)))
+}
+
 /// All fields of a new ticket.
 pub fn create_fields(config: &JiraConfig, delivery: &Delivery, notice: &Notice, cloud: bool) -> Map<String, Value> {
     let mut fields = changing_fields(config, delivery, notice, cloud);
     fields.insert("project".to_owned(), json!({ "key": config.project }));
     fields.insert("issuetype".to_owned(), json!({ "name": config.issue_type }));
     fields.insert("labels".to_owned(), labels(config, delivery, notice).into());
+    if let Some(due) = due(config, delivery, notice) {
+        fields.insert("duedate".to_owned(), due.into());
+    }
     if let Some(assignee) = &delivery.options.assignee {
         let key = if cloud { "accountId" } else { "name" };
         fields.insert("assignee".to_owned(), json!({ key: assignee }));

@@ -1,38 +1,22 @@
 #![doc = include_str!("README.md")]
 
 mod client;
+mod config;
+mod find;
 mod payload;
+mod thread;
 
 use async_trait::async_trait;
 use client::Said;
+pub use config::{KEYS, SlackConfig};
 use reqwest::Method;
-use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 use serde_json::{Value, json};
+use thread::Thread;
 
 use crate::{
-    Connector, Content, Delivery, Found, Health, Http, HttpOptions, Ledger, LedgerState, Limits, Notice, Quota, Rate,
-    Receipt, Scope, SendOptions, UnknownPolicy, Verdict, Wanted, config::ConfigError, fingerprint,
+    Connector, Content, Delivery, Found, Health, Http, Ledger, LedgerState, Limits, Notice, Quota, Rate, Receipt,
+    Scope, SendOptions, UnknownPolicy, Verdict, Wanted, fingerprint,
 };
-
-pub const KEYS: &[&str] = &["token", "webhook_url", "channel", "api_url"];
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SlackConfig {
-    /// Bot token with `chat:write`; `channels:history` lets unknown results be looked up.
-    pub token: Option<SecretString>,
-    /// Instead of a token: its path is a secret.
-    pub webhook_url: Option<SecretString>,
-    /// Default channel, by id.
-    pub channel: Option<String>,
-    #[serde(default = "api_url")]
-    pub api_url: String,
-}
-
-fn api_url() -> String {
-    "https://slack.com/api".to_owned()
-}
 
 enum Way {
     Bot { authorization: String, channel: String },
@@ -43,39 +27,8 @@ enum Way {
 pub struct Slack {
     way: Way,
     http: Http,
+    thread: Thread,
 }
-
-impl SlackConfig {
-    pub fn connect(self, _name: &str, options: &HttpOptions) -> Result<Slack, ConfigError> {
-        match (&self.token, &self.webhook_url) {
-            (Some(token), None) => {
-                let token = token.expose_secret().trim();
-                if token.is_empty() || token.contains(char::is_whitespace) {
-                    return Err(ConfigError::at("token", "token is empty or holds white space"));
-                }
-                let Some(channel) = self.channel.filter(|channel| !channel.is_empty()) else {
-                    return Err(ConfigError::at("channel", "a bot token needs a default channel, e.g. C0123456789"));
-                };
-                let http = Http::new(&self.api_url, options)
-                    .map_err(|error| ConfigError { path: error.path.replace("url", "api_url"), ..error })?;
-                Ok(Slack { way: Way::Bot { authorization: format!("Bearer {token}"), channel }, http })
-            }
-            (None, Some(url)) => {
-                // The library's own message would show the address, which is the secret.
-                let http = Http::new(url.expose_secret().trim(), options)
-                    .map_err(|_| ConfigError::at("webhook_url", "it is no https address"))?;
-                Ok(Slack { way: Way::Webhook, http })
-            }
-            _ => Err(ConfigError::at("token", "either token or webhook_url is needed, not both")),
-        }
-    }
-}
-
-/// Slack's clock and ours may differ so far.
-const CLOCK_SKEW_MS: i64 = 5 * 60 * 1000;
-/// Slack advises at most 200 messages a page.
-const HISTORY_PAGE: u32 = 200;
-const HISTORY_PAGES: u32 = 20;
 
 impl Slack {
     async fn call(&self, method: &str, body: &Value, channel: &str, now_ms: i64, quota: &dyn Quota) -> Said {
@@ -153,11 +106,23 @@ impl Slack {
                 Wanted::Resolved => Verdict::delivered(),
             };
         };
+        if self.thread.is_too_old(delivery, ledger) {
+            return self.open(delivery, notice, default, quota).await;
+        }
         let hash = content_hash(delivery, notice);
         let state = state(delivery.wanted);
         let silent = delivery.options.update == Some(false) && delivery.wanted == Wanted::Open;
+        let mut next = ledger.clone();
         if ledger.state == state && (ledger.content_hash == hash || silent) {
-            return Verdict::delivered();
+            // Nothing to change: its thread may have to be reminded.
+            if state == LedgerState::Resolved || silent {
+                return Verdict::delivered();
+            }
+            return match self.remind(delivery, notice, &mut next, quota).await {
+                Ok(true) => Verdict::Delivered { ledger: Some(next), warning: None, slow_down: false },
+                Ok(false) => Verdict::delivered(),
+                Err(verdict) => verdict,
+            };
         }
         let place = json!({ "channel": ledger.receipt.name, "ts": ledger.receipt.id });
         let (said, warning) = self.post("chat.update", &place, delivery, notice, quota).await;
@@ -172,57 +137,50 @@ impl Slack {
             Said::BadBlocks(detail) => return Verdict::PermanentItem { detail },
             Said::Verdict(verdict) => return verdict,
         }
-        let mut next = Ledger { state, content_hash: hash, written_ms: delivery.now_ms, ..ledger.clone() };
-        if delivery.wanted == Wanted::Resolved && ledger.state == LedgerState::Open {
-            let reply = json!({ "channel": ledger.receipt.name, "thread_ts": ledger.receipt.id,
-                "reply_broadcast": false, "text": payload::escape(&payload::resolved_after(notice)) });
-            // The message itself says it already: a reply that fails is not tried again.
-            let _ = self.call("chat.postMessage", &reply, &ledger.receipt.name, delivery.now_ms, quota).await;
+        // An edited message notifies nobody: what changed its state is said in its thread. The message itself says it
+        // already, so a reply that fails is not tried again.
+        match (ledger.state, state) {
+            (LedgerState::Open, LedgerState::Resolved) => {
+                let _ = self.reply(&payload::escape(&payload::resolved_after(notice)), ledger, delivery, quota).await;
+            }
+            (LedgerState::Resolved, LedgerState::Open) => {
+                let _ = self.reply("Fails again.", ledger, delivery, quota).await;
+                next = Ledger::new(ledger.receipt.clone(), String::new(), delivery.now_ms);
+            }
+            (LedgerState::Open, LedgerState::Open) => {
+                let _ = self.remind(delivery, notice, &mut next, quota).await;
+            }
+            (LedgerState::Resolved, LedgerState::Resolved) => {}
         }
-        next.closed_by_person_ms = None;
+        let next = Ledger { state, content_hash: hash, written_ms: delivery.now_ms, closed_by_person_ms: None, ..next };
         Verdict::Delivered { ledger: Some(next), warning, slow_down: false }
     }
 
-    /// Whether the channel holds the message, as far back as it can have been sent.
-    async fn find_in(&self, channel: &str, delivery: &Delivery, quota: &dyn Quota) -> Found {
-        let since = delivery.sending_since_ms.unwrap_or(delivery.now_ms) - CLOCK_SKEW_MS;
-        let mut body = json!({ "channel": channel, "limit": HISTORY_PAGE, "include_all_metadata": true,
-            "oldest": format!("{}.000000", since / 1000) });
-        for _ in 0..HISTORY_PAGES {
-            let history = match self.call("conversations.history", &body, channel, delivery.now_ms, quota).await {
-                Said::Ok(history) => history,
-                Said::BadChannel(detail) | Said::BadBlocks(detail) => return Found::Unsearchable { detail },
-                Said::NoMessage => return Found::No,
-                Said::Verdict(Verdict::PermanentTarget { detail }) if client::may_not_read(&detail) => {
-                    return Found::Unsearchable { detail };
-                }
-                Said::Verdict(verdict) => return Found::Failed(verdict),
-            };
-            let ours =
-                |message: &&Value| message["metadata"]["event_payload"]["fingerprint"] == delivery.fingerprint.as_str();
-            if let Some(message) = history["messages"].as_array().into_iter().flatten().find(ours) {
-                return Found::Yes(Ledger {
-                    state: LedgerState::Open,
-                    receipt: Receipt {
-                        id: message["ts"].as_str().unwrap_or_default().to_owned(),
-                        name: channel.to_owned(),
-                        url: None,
-                    },
-                    content_hash: match &delivery.content {
-                        Content::Notice(notice) => content_hash(delivery, notice),
-                        Content::Record(_) => String::new(),
-                    },
-                    written_ms: delivery.now_ms,
-                    closed_by_person_ms: None,
-                    memory: Value::Null,
-                });
-            }
-            match history["response_metadata"]["next_cursor"].as_str().filter(|cursor| !cursor.is_empty()) {
-                Some(cursor) => body["cursor"] = cursor.into(),
-                None => return Found::No,
+    /// Says in the thread what is due; whether there was anything.
+    async fn remind(
+        &self,
+        delivery: &Delivery,
+        notice: &Notice,
+        ledger: &mut Ledger,
+        quota: &dyn Quota,
+    ) -> Result<bool, Verdict> {
+        let mut next = ledger.clone();
+        for text in self.thread.replies(delivery, notice, &mut next) {
+            let said = self.reply(&text, ledger, delivery, quota).await;
+            // Anything else a second try would not mend, or may have been applied: one reminder less.
+            if let Said::Verdict(verdict @ (Verdict::Throttled { .. } | Verdict::Transient { .. })) = said {
+                return Err(verdict);
             }
         }
-        Found::Unsearchable { detail: format!("not among the last {} messages", HISTORY_PAGE * HISTORY_PAGES) }
+        let said = next != *ledger;
+        *ledger = next;
+        Ok(said)
+    }
+
+    async fn reply(&self, text: &str, ledger: &Ledger, delivery: &Delivery, quota: &dyn Quota) -> Said {
+        let body = json!({ "channel": ledger.receipt.name, "thread_ts": ledger.receipt.id, "reply_broadcast": false,
+            "text": text });
+        self.call("chat.postMessage", &body, &ledger.receipt.name, delivery.now_ms, quota).await
     }
 
     async fn webhook(&self, delivery: &Delivery, notice: &Notice, quota: &dyn Quota) -> Verdict {
@@ -256,14 +214,8 @@ impl Slack {
                     continue;
                 }
                 Said::Ok(_) => {
-                    let ledger = Ledger {
-                        state,
-                        receipt: Receipt { name: "webhook".to_owned(), ..Receipt::default() },
-                        content_hash: hash,
-                        written_ms: delivery.now_ms,
-                        closed_by_person_ms: None,
-                        memory: Value::Null,
-                    };
+                    let receipt = Receipt { name: "webhook".to_owned(), ..Receipt::default() };
+                    let ledger = Ledger { state, ..Ledger::new(receipt, hash, delivery.now_ms) };
                     Verdict::Delivered { ledger: Some(ledger), warning: None, slow_down: false }
                 }
                 Said::BadBlocks(detail) => Verdict::PermanentItem { detail },
@@ -297,14 +249,8 @@ fn posted(said: Said, delivery: &Delivery, notice: &Notice, channel: &str, warni
                 warning
             };
             let name = body["channel"].as_str().unwrap_or(channel).to_owned();
-            let ledger = Ledger {
-                state: LedgerState::Open,
-                receipt: Receipt { id: ts.to_owned(), name, url: None },
-                content_hash: content_hash(delivery, notice),
-                written_ms: delivery.now_ms,
-                closed_by_person_ms: None,
-                memory: Value::Null,
-            };
+            let receipt = Receipt { id: ts.to_owned(), name, url: None };
+            let ledger = Ledger::new(receipt, content_hash(delivery, notice), delivery.now_ms);
             Verdict::Delivered { ledger: Some(ledger), warning, slow_down: false }
         }
         Said::BadChannel(detail) => Verdict::PermanentTarget { detail: format!("default channel {channel}: {detail}") },
@@ -346,6 +292,19 @@ impl Connector for Slack {
         match &self.way {
             Way::Bot { channel, .. } => Scope(format!("channel:{}", options.channel.as_deref().unwrap_or(channel))),
             Way::Webhook => Scope::target(),
+        }
+    }
+
+    fn creates(&self, delivery: &Delivery) -> bool {
+        let bot = matches!(self.way, Way::Bot { .. });
+        delivery.ledger.as_ref().is_none_or(|ledger| bot && self.thread.is_too_old(delivery, ledger))
+    }
+
+    fn look_again_at(&self, delivery: &Delivery, ledger: &Ledger) -> Option<i64> {
+        match (&delivery.content, &self.way) {
+            (Content::Notice(notice), Way::Bot { .. }) => self.thread.next(delivery, notice, ledger),
+            // A webhook has no threads, and a record none either.
+            (Content::Notice(_) | Content::Record(_), _) => None,
         }
     }
 

@@ -10,6 +10,9 @@ use crate::{
 /// All text of a message together: 9,600 characters pass, 11,300 do not.
 const BUDGET: usize = 9_000;
 
+/// Members that a message names.
+const SHOWN: usize = 15;
+
 /// `& < >` are the only characters that Slack treats as markup in plain places.
 pub fn escape(text: &str) -> String {
     clean(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
@@ -34,7 +37,8 @@ fn plain(text: &str, max: usize) -> Value {
 
 fn place(notice: &Notice) -> String {
     let account = if notice.account_name.is_empty() { &notice.account_id } else { &notice.account_name };
-    one_line(&format!("{account}, {}", notice.region))
+    let parts = [account.as_str(), notice.region.as_str()].into_iter().filter(|part| !part.is_empty());
+    one_line(&parts.collect::<Vec<_>>().join(", "))
 }
 
 fn subject(notice: &Notice) -> String {
@@ -51,7 +55,9 @@ pub fn text(notice: &Notice, wanted: Wanted) -> String {
         Wanted::Open => spoken_risk(&notice.risk),
         Wanted::Resolved => "Resolved".to_owned(),
     };
-    escaped(&format!("{start}: {} ({})", subject(notice), place(notice)), 500)
+    let place = place(notice);
+    let place = if place.is_empty() { place } else { format!(" ({place})") };
+    escaped(&format!("{start}: {}{place}", subject(notice)), 500)
 }
 
 fn colour(notice: &Notice, wanted: Wanted) -> &'static str {
@@ -82,7 +88,10 @@ pub fn resolved_after(notice: &Notice) -> String {
     };
     let by = notice.resolved_by.as_deref().filter(|by| *by != "SYSTEM");
     let by = by.map_or_else(String::new, |by| format!(" by {}", one_line(by)));
-    format!("Resolved{span}{by}.")
+    match &notice.ended {
+        Some(why) => format!("{}{span}.", one_line(why)),
+        None => format!("Resolved{span}{by}."),
+    }
 }
 
 /// The whole message: `text`, `attachments` and `metadata`, to which the caller adds channel and ts.
@@ -99,8 +108,8 @@ pub fn message(delivery: &Delivery, notice: &Notice) -> Value {
     };
     let mut head = format!("{}  {title}\n{}", escaped(&start, 200), escaped(&notice.message, 1_500));
     if wanted == Wanted::Open {
-        if let Some(note) = &notice.note {
-            head.push_str(&format!("\n{}", escaped(note, 500)));
+        for said in [&notice.note, &notice.delta].into_iter().flatten() {
+            head.push_str(&format!("\n{}", escaped(said, 500)));
         }
         if let Some(mention) = delivery.options.mention.as_deref().and_then(mention) {
             head.push_str(&format!("\n{mention}"));
@@ -109,7 +118,7 @@ pub fn message(delivery: &Delivery, notice: &Notice) -> Value {
     blocks.push(json!({ "type": "section", "text": { "type": "mrkdwn", "verbatim": true, "text": head } }));
     blocks.push(json!({ "type": "section", "fields": fields(notice) }));
     if notice.member_count > 1 {
-        let lines: Vec<String> = notice.members.iter().take(10).map(|member| one_line(&member.line())).collect();
+        let lines: Vec<String> = notice.members.iter().take(SHOWN).map(|member| one_line(&member.line())).collect();
         let more = notice.member_count.saturating_sub(lines.len());
         let mut list = lines.join("\n");
         if more > 0 {
@@ -145,7 +154,10 @@ pub fn message(delivery: &Delivery, notice: &Notice) -> Value {
 fn fields(notice: &Notice) -> Vec<Value> {
     let owner = notice.owner.as_ref().map(|(owner, source)| format!("{owner} ({source})"));
     let since = notice.failing_since_ms.map(day);
-    let account = format!("{} ({})", notice.account_name, notice.cloud_account);
+    let account = match notice.cloud_account.as_str() {
+        "" => notice.account_name.clone(),
+        number => format!("{} ({number})", notice.account_name),
+    };
     [
         ("Resource", Some(notice.resource.clone())),
         ("Type", Some(notice.resource_type.clone())),
@@ -167,8 +179,12 @@ fn context(delivery: &Delivery, notice: &Notice) -> String {
 }
 
 fn buttons(notice: &Notice) -> Vec<Value> {
-    [("How to fix", &notice.fix_url), ("Open in console", &notice.console_url)]
-        .into_iter()
+    let all = [
+        ("How to fix", &notice.fix_url),
+        ("Open in console", &notice.console_url),
+        ("All events in Splunk", &notice.search_url),
+    ];
+    all.into_iter()
         .filter_map(|(label, url)| {
             let url = url.as_deref().and_then(safe_link)?;
             Some(json!({ "type": "button", "text": plain(label, 75), "url": url }))

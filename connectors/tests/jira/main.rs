@@ -5,6 +5,7 @@ mod common;
 
 mod rows;
 mod text;
+mod time;
 
 use std::time::Duration;
 

@@ -3,6 +3,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod time;
+
 use std::time::Duration;
 
 use common::{NOW, Recorder, Server, deliver, delivery, hostile_notices, json as answer, notice, text};

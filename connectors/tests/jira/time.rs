@@ -1,0 +1,104 @@
+//! What time does to a ticket.
+
+use connectors::{Found, LedgerState, Verdict};
+
+use super::*;
+use crate::common::{Recorder, deliver, delivery, notice};
+
+const DAY: i64 = 86_400_000;
+
+fn ledger_of(verdict: Verdict) -> Ledger {
+    match verdict {
+        Verdict::Delivered { ledger: Some(ledger), .. } => ledger,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_has_a_due_date_and_one_comment_once_that_has_passed() {
+    let open = || issue("To Do", "new", Value::Null);
+    let server = Server::answering([created(), open(), open(), answer(201, json!({})), open()]).await;
+    let jira = with(&server, json!({ "sla": { "VERY_HIGH": "3d" } }));
+    let mut one = delivery(notice());
+    let made = ledger_of(deliver(&*jira, &one).await);
+    let fields = &server.requests().await[0].2["fields"];
+    assert_eq!(fields["duedate"], "2026-11-26", "three days after 23 November");
+    assert_eq!(jira.look_again_at(&one, &made), Some(NOW + 3 * DAY));
+    one.ledger = Some(made);
+    one.now_ms = NOW + DAY;
+    one.ledger = Some(ledger_of(deliver(&*jira, &one).await));
+    assert_eq!(server.paths().await.len(), 2, "looked at, nothing to say yet");
+    one.now_ms = NOW + 3 * DAY;
+    let late = ledger_of(deliver(&*jira, &one).await);
+    let requests = server.requests().await;
+    assert_eq!(requests[3].1, "/rest/api/3/issue/10024/comment");
+    assert!(requests[3].2.to_string().contains("VERY HIGH is to be fixed within 3 d"), "{}", requests[3].2);
+    assert_eq!(jira.look_again_at(&one, &late), None);
+    one.ledger = Some(late);
+    deliver(&*jira, &one).await;
+    assert_eq!(server.paths().await.len(), 5, "said once");
+}
+
+#[tokio::test]
+async fn a_risk_that_changes_is_said_in_a_comment() {
+    let server =
+        Server::answering([created(), issue("To Do", "new", Value::Null), empty(204), answer(201, json!({}))]).await;
+    let jira = cloud(&server);
+    let mut one = delivery(notice());
+    one.ledger = Some(ledger_of(deliver(&*jira, &one).await));
+    let mut worse = notice();
+    worse.risk = "EXTREME".into();
+    let mut next = delivery(worse);
+    next.ledger = one.ledger;
+    deliver(&*jira, &next).await;
+    let comment = server.requests().await.remove(3).2.to_string();
+    assert!(comment.contains("The risk is EXTREME now; it was VERY HIGH."), "{comment}");
+}
+
+#[tokio::test]
+async fn a_ticket_resolved_long_ago_gets_a_linked_successor_that_is_looked_up_like_any_creation() {
+    let again = answer(201, json!({ "id": "10099", "key": "SOC-99" }));
+    let server = Server::answering([issue("Done", "done", Value::Null), again, empty(201)]).await;
+    let jira = with(&server, json!({ "reopen_within": "14d" }));
+    let mut one = delivery(notice());
+    one.ledger = Some(linked(LedgerState::Resolved));
+    one.now_ms = NOW + 14 * DAY;
+    assert!(!jira.creates(&one), "within the window it is reopened");
+    one.now_ms += 1;
+    assert!(jira.creates(&one));
+    let ledger = ledger_of(deliver(&*jira, &one).await);
+    assert_eq!(ledger.receipt.name, "SOC-99");
+    assert_eq!(server.requests().await[2].1, "/rest/api/3/issueLink");
+    // The answer was lost: the old ticket has the same label and is not the one.
+    let shown = |id: &str, status: &str| json!({ "id": id, "key": "SOC-1", "fields": { "status": { "statusCategory": { "key": status } } } });
+    let found = answer(200, json!({ "issues": [shown("10024", "done"), shown("10099", "new")] }));
+    let nothing = answer(200, json!({ "issues": [shown("10024", "done")] }));
+    let server = Server::answering([found, nothing]).await;
+    let jira = cloud(&server);
+    let Found::Yes(ledger) = jira.find(&one, &Recorder::default()).await else { panic!("it is there") };
+    assert_eq!(ledger.receipt.id, "10099");
+    assert_eq!(jira.find(&one, &Recorder::default()).await, Found::No);
+}
+
+#[tokio::test]
+async fn a_persons_no_counts_for_a_while_and_is_then_reopened() {
+    let no = || issue("Risk accepted", "done", Value::Null);
+    let way = transitions(&[("11", "To Do", "new", false)]);
+    let server = Server::answering([no(), no(), no(), way, empty(204)]).await;
+    let jira = with(&server, json!({ "accept_for": "30d" }));
+    let mut one = delivery(notice());
+    one.ledger = Some(linked(LedgerState::Open));
+    let seen = ledger_of(deliver(&*jira, &one).await);
+    let accepted = seen.accepted().expect("accepted");
+    assert_eq!((accepted.until_ms, accepted.word.as_str()), (NOW + 30 * DAY, "Risk accepted"));
+    assert_eq!(jira.look_again_at(&one, &seen), Some(NOW + 30 * DAY));
+    one.ledger = Some(seen);
+    one.now_ms = NOW + 29 * DAY;
+    assert_eq!(ledger_of(deliver(&*jira, &one).await).accepted(), Some(accepted), "it still counts");
+    one.now_ms = NOW + 30 * DAY;
+    let reopened = ledger_of(deliver(&*jira, &one).await);
+    assert_eq!((reopened.accepted(), reopened.state), (None, LedgerState::Open));
+    let moved = server.requests().await.remove(4).2;
+    assert_eq!(moved["transition"]["id"], "11");
+    assert!(moved.to_string().contains("is over, and the check still fails"), "{moved}");
+}

@@ -1,0 +1,270 @@
+//! A decision as rows: what must be durable because of it.
+
+use std::{borrow::Cow, collections::HashMap};
+
+use connectors::fingerprint;
+use serde_json::json;
+
+use super::Engine;
+use crate::{
+    deliver::{LaneKind, RecordHead, URGENT, encode_record},
+    finding::{Change, Finding},
+    notice,
+    restraint::{Kept, KeptBy},
+    route::{Action, Decision, Send, summary, window_end},
+    silence::counting,
+    store::{Batch, DeadLetter, Hold, Known, Muted, NewDecision, NewRecord, StoredFinding, Wish},
+};
+
+#[derive(Clone, Copy)]
+pub(super) struct Event<'a> {
+    pub finding: &'a Finding,
+    pub change: Change,
+    pub decision: &'a Decision,
+    pub sent_at: i64,
+    /// Decided later than its event came: what is still failing is new to the target.
+    pub held: bool,
+}
+
+impl Engine {
+    /// Turns a decision into rows.
+    pub(super) fn act(&self, event: &Event<'_>, memory: Option<&Known>, remembers: bool, batch: &mut Batch) {
+        let Event { finding, change, decision, sent_at, held } = *event;
+        for failure in &decision.failures {
+            batch.tally.parked("decision");
+            tracing::error!(check = %finding.id, at = failure.at, reason = failure.reason, "a script failed; its decision is parked");
+            batch.dead_letters.push(DeadLetter {
+                kind: "decision",
+                target: None,
+                source: Some(failure.script.clone()),
+                reason: format!("{}: {}", failure.at, failure.reason),
+                check_id: Some(finding.id.clone()),
+                event_id: Some(finding.event_id.clone()),
+                body: finding.json.as_bytes().to_vec(),
+                meta: json!({ "change": change, "script": failure.script }),
+            });
+        }
+        for skip in &decision.skips {
+            batch.tally.skipped(&skip.script, &skip.reason);
+        }
+        let places = self.places(finding, change, decision);
+        let fingerprints: Vec<Option<String>> =
+            places.iter().map(|place| Some(format!("fr-{}", fingerprint(&place.as_ref()?.key)))).collect();
+        let router = summary(change, decision, &fingerprints);
+        let muted = counting(&decision.silenced);
+        let kept: HashMap<usize, &Kept> = decision.kept.iter().map(|kept| (kept.action, kept)).collect();
+        for (number, action) in decision.actions.iter().enumerate() {
+            match action {
+                Action::Send(send) => {
+                    let Some(target) = self.targets.get(&send.target) else { continue };
+                    batch.tally.routed(&send.target);
+                    match (target.kind, memory) {
+                        (LaneKind::Records, _) => batch.records.push(NewRecord {
+                            target: target.id,
+                            urgent: send.priority >= URGENT,
+                            sent_at,
+                            payload: encode_record(
+                                RecordHead {
+                                    key: &key_of(send, finding).0,
+                                    event_id: &finding.event_id,
+                                    time_ms: finding.time_ms(),
+                                    priority: send.priority,
+                                    failing: finding.failed(),
+                                },
+                                &router,
+                                &finding.json,
+                            ),
+                        }),
+                        (LaneKind::Stateful, Some(_)) if muted.contains_key(send.target.as_str()) => {
+                            batch.tally.silenced(&send.target);
+                        }
+                        // Tickets and alerts are about failures; what passes resolves them by itself, and an event
+                        // that came too late changes nothing.
+                        (LaneKind::Stateful, Some(known)) => {
+                            let by = kept.get(&number).map(|kept| kept.by);
+                            if let Some(by) = by {
+                                batch.tally.kept(&send.target, by.as_str());
+                            }
+                            let Some(Some(place)) = places.get(number) else { continue };
+                            // A digest tells what is new since the last one.
+                            if by.is_none() && place.until.is_some() && change == Change::StillFailing && !held {
+                                continue;
+                            }
+                            batch.wishes.push(Wish::Open {
+                                target: place.target,
+                                key: place.key.clone(),
+                                finding: known.row,
+                                account: finding.account_id.clone(),
+                                priority: place.send.priority,
+                                event_id: finding.event_id.clone(),
+                                sent_at,
+                                not_before: place.until,
+                                payload: Box::new(notice::payload(
+                                    finding,
+                                    known,
+                                    &place.send,
+                                    decision.score,
+                                    &decision.env,
+                                )),
+                            });
+                        }
+                        (LaneKind::Stateful, None) => {}
+                    }
+                }
+                Action::Hold { script, for_ms, reason } => {
+                    if let Some(known) = memory.filter(|_| opens(change)) {
+                        batch.holds.push(Hold {
+                            finding: known.row,
+                            script: script.clone(),
+                            due_at: finding.received_at + for_ms,
+                            reason: reason.clone(),
+                        });
+                    }
+                }
+            }
+        }
+        let Some(known) = memory.filter(|_| remembers) else { return };
+        for silence in &decision.silenced {
+            batch.muted.extend(silence.targets.iter().filter_map(|name| {
+                let target = self.targets.get(name)?.id;
+                let counts = muted.get(name.as_str()) == Some(&silence.id);
+                Some(Muted { silence: silence.id, finding: known.row, target, counts })
+            }));
+        }
+        if matches!(change, Change::Resolved | Change::Suppressed) {
+            let mut gone = notice::notice(finding, known, decision.score, &decision.env);
+            if change == Change::Suppressed {
+                gone.ended = Some("Suppressed in Conformity".to_owned());
+            }
+            batch.wishes.push(Wish::Resolved {
+                finding: known.row,
+                event_id: finding.event_id.clone(),
+                sent_at,
+                notice: Box::new(gone),
+            });
+            batch.unholds.push((known.row, None));
+        }
+        batch.decisions.push(NewDecision {
+            finding: known.row,
+            event_id: finding.event_id.clone(),
+            change,
+            trace: serde_json::to_string(decision).unwrap_or_default(),
+        });
+    }
+
+    /// Where each send shows a finding that fails; nothing for targets of records.
+    fn places<'d>(&self, finding: &Finding, change: Change, decision: &'d Decision) -> Vec<Option<Place<'d>>> {
+        if !opens(change) {
+            return Vec::new();
+        }
+        let kept = |number: usize| decision.kept.iter().find(|kept| kept.action == number);
+        let actions = decision.actions.iter().enumerate();
+        actions
+            .map(|(number, action)| {
+                let Action::Send(send) = action else { return None };
+                let send = match kept(number) {
+                    Some(kept) => Cow::Owned(self.redirected(finding, kept.by, send)?),
+                    None => Cow::Borrowed(&**send),
+                };
+                let target = self.targets.get(&send.target).filter(|target| target.kind == LaneKind::Stateful)?;
+                let (key, until) = key_of(&send, finding);
+                Some(Place { target: target.id, send, key, until })
+            })
+            .collect()
+    }
+
+    /// What shows a finding whose send is kept back.
+    fn redirected(&self, finding: &Finding, by: KeptBy, send: &Send) -> Option<Send> {
+        match by {
+            KeptBy::Storm => {
+                let settings = &self.storms.as_ref()?.settings;
+                let rule = &finding.rule_id;
+                let title = if finding.rule_title.is_empty() { rule } else { &finding.rule_title };
+                let days = settings.max_hold.as_secs() / 86_400;
+                let note = format!(
+                    "{rule} suddenly fails over many accounts. Its tickets and alerts wait for approval: `findings-router \
+                     findings release {rule}`. What is EXTREME, or VERY HIGH in production, went out. Without a word from \
+                     anybody they go out {days} days after the storm began."
+                );
+                Some(Send {
+                    script: "storms".to_owned(),
+                    target: settings.target.clone(),
+                    priority: URGENT,
+                    channel: settings.channel.clone(),
+                    group: Some(storm_group(rule)),
+                    title: Some(format!("Storm: {title}")),
+                    note: Some(note),
+                    ..Send::default()
+                })
+            }
+            KeptBy::Budget => {
+                let digest = Some(self.budget.as_ref()?.settings.digest.clone());
+                Some(Send { digest, group: None, title: None, mention: None, ..send.clone() })
+            }
+            KeptBy::Told => None,
+        }
+    }
+}
+
+/// Where a send shows a finding.
+struct Place<'d> {
+    target: i64,
+    send: Cow<'d, Send>,
+    key: String,
+    /// Of a digest: the end of its window.
+    until: Option<i64>,
+}
+
+/// The notice of a storm is a roll-up of what it holds.
+pub(super) fn storm_group(rule: &str) -> String {
+    format!("storm/{rule}")
+}
+
+/// A delivery's key: target, group (else check id) and channel; and for a digest the end of its window.
+pub(super) fn key_of(send: &Send, finding: &Finding) -> (String, Option<i64>) {
+    let until = send.digest.as_ref().and_then(|digest| window_end(digest, finding.received_at).ok());
+    let key = match (&send.digest, until) {
+        (Some(digest), Some(until)) => {
+            let window = json!({ "digest": digest, "until": until, "group": send.group });
+            serde_json::to_string(&(&send.target, window, &send.channel))
+        }
+        _ => serde_json::to_string(&(&send.target, send.group.as_deref().unwrap_or(&finding.id), &send.channel)),
+    };
+    // Refused only for maps whose keys are no text.
+    (key.unwrap_or_default(), until)
+}
+
+/// Changes after which a ticket or an alert may stand.
+pub(super) fn opens(change: Change) -> bool {
+    match change {
+        Change::Opened | Change::StillFailing | Change::Reopened => true,
+        Change::Resolved | Change::Passing | Change::Suppressed | Change::Duplicate | Change::OutOfOrder => false,
+    }
+}
+
+pub(super) fn stored(
+    hash: u64,
+    finding: &Finding,
+    known: &Known,
+    change: Change,
+    decision: &Decision,
+) -> StoredFinding {
+    StoredFinding {
+        hash,
+        check_id: finding.id.clone(),
+        known: known.clone(),
+        change,
+        event_id: finding.event_id.clone(),
+        account_id: finding.account_id.clone(),
+        account_name: finding.account_name.clone(),
+        rule_id: finding.rule_id.clone(),
+        rule_title: finding.rule_title.clone(),
+        risk: finding.risk.as_str().to_owned(),
+        service: finding.service.clone(),
+        region: finding.region.clone(),
+        resource: finding.resource.clone(),
+        env: decision.env.clone(),
+        score: decision.score,
+        json: finding.json.clone(),
+    }
+}

@@ -1,0 +1,197 @@
+//! Storms: a rule that suddenly fails over many accounts at once, because it is new or a setting changed.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    time::Duration,
+};
+
+use serde::Deserialize;
+
+use crate::clock::millis;
+
+/// `storms:` in router.yaml. A rule storms when within `within` at least `findings` findings of it began to fail in at
+/// least `accounts` accounts, and no fewer than had failed before.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StormSettings {
+    /// Target that gets the one notice for approval.
+    pub target: String,
+    pub channel: Option<String>,
+    #[serde(default = "ten")]
+    pub accounts: usize,
+    #[serde(default = "fifty")]
+    pub findings: usize,
+    #[serde(default = "an_hour", deserialize_with = "crate::settings::duration")]
+    pub within: Duration,
+    /// After a release the rule can't storm again for so long.
+    #[serde(default = "a_day", deserialize_with = "crate::settings::duration")]
+    pub rest: Duration,
+    /// Nobody approved: released by itself after so long.
+    #[serde(default = "three_days", deserialize_with = "crate::settings::duration")]
+    pub max_hold: Duration,
+}
+
+fn ten() -> usize {
+    10
+}
+
+fn fifty() -> usize {
+    50
+}
+
+fn an_hour() -> Duration {
+    Duration::from_secs(3_600)
+}
+
+fn a_day() -> Duration {
+    Duration::from_secs(86_400)
+}
+
+fn three_days() -> Duration {
+    Duration::from_secs(3 * 86_400)
+}
+
+/// What began to fail of late, by rule, and which rules are held.
+#[derive(Debug)]
+pub struct Storms {
+    pub settings: StormSettings,
+    opened: HashMap<String, VecDeque<(i64, String)>>,
+    /// Since when, milliseconds since the epoch.
+    active: HashMap<String, i64>,
+    /// Until when.
+    resting: HashMap<String, i64>,
+    /// Of the batch at work: it counts once that is durable.
+    pending: Vec<String>,
+    begun: Vec<String>,
+}
+
+/// A storm that begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begins {
+    pub accounts: usize,
+    pub findings: usize,
+}
+
+impl Storms {
+    /// `opened`: rule, account and time of what fails and began within `within`, the oldest first.
+    pub fn new(settings: StormSettings, opened: Vec<(String, String, i64)>) -> Self {
+        let mut storms = Self {
+            settings,
+            opened: HashMap::new(),
+            active: HashMap::new(),
+            resting: HashMap::new(),
+            pending: Vec::new(),
+            begun: Vec::new(),
+        };
+        for (rule, account, at) in opened {
+            storms.opened.entry(rule).or_default().push_back((at, account));
+        }
+        storms
+    }
+
+    /// What the store says: the rules that are held since when, and those released, with the time of it.
+    pub fn follow(&mut self, active: HashMap<String, i64>, released: impl Iterator<Item = (String, i64)>) {
+        self.active = active;
+        let rest = millis(self.settings.rest);
+        self.resting = released.map(|(rule, at)| (rule, at.saturating_add(rest))).collect();
+    }
+
+    /// A batch begins anew, perhaps because its commit failed.
+    pub fn begin(&mut self) {
+        for rule in std::mem::take(&mut self.pending) {
+            if let Some(opened) = self.opened.get_mut(&rule) {
+                opened.pop_back();
+            }
+        }
+        for rule in std::mem::take(&mut self.begun) {
+            self.active.remove(&rule);
+        }
+    }
+
+    pub fn committed(&mut self) {
+        self.pending.clear();
+        self.begun.clear();
+    }
+
+    /// Since when the rule is held, milliseconds since the epoch.
+    pub fn since(&self, rule: &str) -> Option<i64> {
+        self.active.get(rule).copied()
+    }
+
+    /// A finding of the rule began to fail; `failing`: how many of the rule fail now, with it.
+    pub fn opened(&mut self, rule: &str, account: &str, at: i64, failing: usize) -> Option<Begins> {
+        let since = at - millis(self.settings.within);
+        let opened = self.opened.entry(rule.to_owned()).or_default();
+        while opened.front().is_some_and(|(before, _)| *before <= since) {
+            opened.pop_front();
+        }
+        opened.push_back((at, account.to_owned()));
+        self.pending.push(rule.to_owned());
+        let findings = opened.len();
+        let rests = self.resting.get(rule).is_some_and(|until| at < *until);
+        if self.active.contains_key(rule) || rests || findings < self.settings.findings {
+            return None;
+        }
+        // As many again as failed before: a popular rule has some new failures each hour.
+        let before = failing.saturating_sub(findings);
+        let accounts = opened.iter().map(|(_, account)| account.as_str()).collect::<HashSet<_>>().len();
+        if accounts < self.settings.accounts || findings < before {
+            return None;
+        }
+        self.active.insert(rule.to_owned(), at);
+        self.begun.push(rule.to_owned());
+        Some(Begins { accounts, findings })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn storms(accounts: usize, findings: usize) -> Storms {
+        let json = serde_json::json!({ "target": "soc", "accounts": accounts, "findings": findings });
+        Storms::new(serde_json::from_value(json).expect("settings"), Vec::new())
+    }
+
+    #[test]
+    fn a_rule_storms_once_enough_findings_failed_in_enough_accounts() {
+        let mut storms = storms(3, 4);
+        let mut begins = |account: &str, at, failing| storms.opened("S3-001", account, at, failing);
+        assert_eq!(begins("a", 1, 1), None);
+        assert_eq!(begins("b", 2, 2), None);
+        assert_eq!(begins("b", 3, 3), None);
+        assert_eq!(begins("b", 4, 4), None, "four findings, two accounts");
+        assert_eq!(begins("c", 5, 5), Some(Begins { accounts: 3, findings: 5 }));
+        assert_eq!(begins("d", 6, 6), None, "it storms already");
+        assert_eq!(storms.since("S3-001"), Some(5));
+        assert_eq!(storms.since("S3-002"), None);
+    }
+
+    #[test]
+    fn a_few_more_of_many_that_fail_anyhow_are_no_storm_and_neither_is_a_slow_rise() {
+        let mut storms = storms(2, 2);
+        assert_eq!(storms.opened("S3-001", "a", 1, 100), None);
+        assert_eq!(storms.opened("S3-001", "b", 2, 101), None);
+        let hour = 3_600_000;
+        assert_eq!(storms.opened("S3-002", "a", 1, 1), None);
+        assert_eq!(storms.opened("S3-002", "b", hour + 1, 2), None, "the first is an hour old");
+        assert!(storms.opened("S3-002", "c", hour + 2, 3).is_some());
+    }
+
+    #[test]
+    fn a_batch_that_failed_counts_nothing_and_a_released_rule_rests() {
+        let mut storms = storms(2, 2);
+        storms.opened("S3-001", "a", 1, 1);
+        storms.committed();
+        assert!(storms.opened("S3-001", "b", 2, 2).is_some());
+        storms.begin();
+        assert_eq!(storms.since("S3-001"), None);
+        assert!(storms.opened("S3-001", "b", 2, 2).is_some(), "the same again");
+        storms.committed();
+        storms.follow(HashMap::new(), [("S3-001".to_owned(), 10)].into_iter());
+        assert_eq!(storms.opened("S3-001", "c", 11, 3), None);
+        let day = 86_400_000;
+        storms.opened("S3-001", "d", day + 10, 4);
+        assert!(storms.opened("S3-001", "e", day + 11, 4).is_some(), "a day later it may");
+    }
+}

@@ -1,0 +1,67 @@
+//! What one part of the settings needs of another.
+
+use secrecy::ExposeSecret;
+
+use super::{Located, Settings, TelemetrySettings, read::Reader};
+
+/// A token that can't be guessed.
+const SHORTEST_TOKEN: usize = 16;
+
+impl Reader<'_> {
+    /// What `admin:` and `telemetry:` may not say.
+    pub(super) fn ways_in_and_out(&self, settings: &Settings) -> Vec<Located> {
+        let mut problems = Vec::new();
+        if let Some(admin) = &settings.service.admin {
+            let token = admin.token.expose_secret();
+            if token.len() < SHORTEST_TOKEN || token.contains(char::is_whitespace) {
+                let problem = format!("a token has {SHORTEST_TOKEN} characters at least and no white space");
+                problems.push(self.located("admin.token", problem));
+            }
+            if Some(admin.listen) == settings.listen {
+                let problem = "the admin API has an address of its own, not that of `listen`";
+                problems.push(self.located("admin.listen", problem));
+            }
+        }
+        if let Some((key, problem)) = settings.service.telemetry.as_ref().and_then(TelemetrySettings::problem) {
+            problems.push(self.located(&key, problem));
+        }
+        problems
+    }
+
+    /// What storms and budgets need of the rest.
+    pub(super) fn restraints(&self, settings: &Settings) -> Vec<Located> {
+        let mut problems = Vec::new();
+        if let Some(link) = &settings.service.search_link
+            && !(link.starts_with("https://") && link.contains(crate::deliver::QUERY))
+        {
+            let problem = "search_link is an https address with {query} where the search goes, e.g. \
+                           https://splunk.acme.example/en-GB/app/search/search?q=search%20{query}";
+            problems.push(self.located("search_link", problem));
+        }
+        if let Some(storms) = &settings.service.storms {
+            let kind = settings.targets.get(&storms.target).map(|target| connectors::content_kind(&target.kind));
+            match kind {
+                Some(connectors::ContentKind::Notice) => {}
+                Some(connectors::ContentKind::Record) => {
+                    let problem =
+                        format!("`{}` takes records; a storm is told to a target that people read", storms.target);
+                    problems.push(self.located("storms.target", problem));
+                }
+                None => {
+                    let problem = format!("there is no target `{}`", storms.target);
+                    problems.push(self.located("storms.target", problem));
+                }
+            }
+            if storms.accounts < 2 || storms.findings < 2 {
+                let problem = "a storm takes at least 2 accounts and 2 findings; less would hold every single failure";
+                problems.push(self.located("storms", problem));
+            }
+        }
+        if let Some(budget) = &settings.service.budget
+            && let Err(problem) = crate::restraint::Budget::new(budget.clone(), Vec::new())
+        {
+            problems.push(self.located("budget", problem));
+        }
+        problems
+    }
+}

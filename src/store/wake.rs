@@ -1,0 +1,118 @@
+//! What becomes due at a target though no check changes: reminders, and a person's no with its end.
+
+use connectors::{Accepted, Ledger};
+use rusqlite::{Transaction, params};
+
+use super::{Loaded, Store, StoreError};
+
+/// Keys that are woken in one transaction.
+const PORTION: i64 = 100;
+/// Check ids in one silence: a matcher of a thousand globs would be tried on every finding.
+const IDS: usize = 100;
+
+impl Store {
+    /// Whether a key of the target is due: one step down an index.
+    pub fn wakes(&self, target: i64, now: i64) -> Result<bool, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached("SELECT EXISTS (SELECT 1 FROM ledger WHERE target = ?1 AND wake_at <= ?2)")?
+                .query_row(params![target, now], |row| row.get(0))
+        })
+    }
+
+    /// Makes a row of each key that is due, unless one is there or nothing of it fails any more; so many rows.
+    pub async fn wake(&self, target: i64, now: i64) -> Result<usize, StoreError> {
+        self.write(move |transaction| {
+            let made = transaction
+                .prepare_cached(
+                    "INSERT OR IGNORE INTO deliveries (target, key, finding, account, channel, priority, wanted,
+                       revision, state, due_at, attempts, at, sent_at, event_id, payload)
+                     SELECT l.target, l.key, f.id, f.account_id, json_extract(l.payload, '$.options.channel'), 50, 'open',
+                       1, 'waiting', ?2, 0, ?2, 0, f.event_id, l.payload
+                     FROM ledger l JOIN findings f ON f.id =
+                       (SELECT MIN(m.finding) FROM members m WHERE m.target = l.target AND m.key = l.key AND m.failing = 1)
+                     WHERE l.target = ?1 AND l.wake_at <= ?2 ORDER BY l.wake_at LIMIT ?3",
+                )?
+                .execute(params![target, now, PORTION])?;
+            transaction
+                .prepare_cached(
+                    "UPDATE ledger SET wake_at = NULL WHERE target = ?1 AND key IN
+                       (SELECT key FROM ledger WHERE target = ?1 AND wake_at <= ?2 ORDER BY wake_at LIMIT ?3)",
+                )?
+                .execute(params![target, now, PORTION])?;
+            Ok(made)
+        })
+        .await
+    }
+}
+
+/// A person's no becomes a silence for what stands behind the ticket, at that target.
+pub(super) fn accept(
+    transaction: &Transaction<'_>,
+    (target, target_name): (i64, &str),
+    row: &Loaded,
+    ledger: &Ledger,
+    now: i64,
+) -> rusqlite::Result<()> {
+    let before = row.ledger.as_ref().and_then(Ledger::accepted);
+    let Some(Accepted { until_ms, word }) = ledger.accepted().filter(|_| before.is_none()) else {
+        return Ok(());
+    };
+    let ids = transaction
+        .prepare_cached(
+            "SELECT f.check_id FROM members m JOIN findings f ON f.id = m.finding
+             WHERE m.target = ?1 AND m.key = ?2 AND m.failing = 1 ORDER BY f.id",
+        )?
+        .query_map(params![target, row.key], |found| found.get::<_, String>(0))?
+        .collect::<Result<Vec<_>, _>>()?;
+    let ticket = &ledger.receipt.name;
+    for ids in ids.chunks(IDS) {
+        let globs: Vec<String> = ids.iter().map(|id| literal(id)).collect();
+        let silence = crate::silence::Silence {
+            id: 0,
+            matchers: vec![format!("check_id={}", globs.join(","))],
+            targets: vec![target_name.to_owned()],
+            author: ticket.clone(),
+            reason: format!("closed as \"{word}\" in {ticket}"),
+            created_at: now,
+            expires_at: until_ms,
+        };
+        super::silences::insert(transaction, &silence, &format!("{target}\n{}", row.key))?;
+    }
+    Ok(())
+}
+
+/// A check id as a matcher takes it: what a glob or a list of them would read stands for any one character.
+fn literal(check_id: &str) -> String {
+    check_id.chars().map(|c| if matches!(c, ',' | '{' | '}' | '[' | ']' | '\\' | '!') { '?' } else { c }).collect()
+}
+
+/// The silence ended before its time: so does the ticket's acceptance.
+pub(super) fn end_acceptance(transaction: &Transaction<'_>, origin: &str, now: i64) -> rusqlite::Result<()> {
+    let Some((target, key)) = origin.split_once('\n') else { return Ok(()) };
+    let Ok(target) = target.parse::<i64>() else { return Ok(()) };
+    transaction
+        .prepare_cached(
+            "UPDATE ledger SET entry = json_set(entry, '$.memory.accepted.until_ms', ?3), wake_at = ?3
+             WHERE target = ?1 AND key = ?2 AND json_extract(entry, '$.memory.accepted') IS NOT NULL",
+        )?
+        .execute(params![target, key, now])?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_id_matches_itself_whatever_stands_in_it() {
+        let id = "ccc:a:S3-001:S3:us-east-1:logs[1],{x}";
+        let text = format!("check_id={}", literal(id));
+        let silence = crate::silence::Silence { matchers: vec![text], ..crate::silence::Silence::default() };
+        let compiled = crate::silence::Compiled::new(silence).expect("usable");
+        let finding = crate::finding::Finding { id: id.into(), ..crate::finding::Finding::default() };
+        assert!(compiled.matches(&finding, "prod"));
+        let other = crate::finding::Finding { id: "ccc:a:S3-001:S3:us-east-1:other".into(), ..finding };
+        assert!(!compiled.matches(&other, "prod"));
+    }
+}
