@@ -182,6 +182,15 @@ fn write_wish(
                 .collect::<Result<Vec<_>, _>>()?;
             transaction.prepare_cached("UPDATE members SET failing = 0 WHERE finding = ?1")?.execute([finding])?;
             for (target, key) in keys {
+                if is_digest(&key) {
+                    // What passed before a digest went out was never told in it.
+                    transaction
+                        .prepare_cached(
+                            "DELETE FROM members WHERE finding = ?1 AND target = ?2 AND key = ?3
+                             AND NOT EXISTS (SELECT 1 FROM ledger WHERE target = ?2 AND key = ?3)",
+                        )?
+                        .execute(params![finding, target, key])?;
+                }
                 resolve_key(transaction, (target, &key, *finding), notice, event_id, *sent_at, now, enqueued)?;
             }
         }

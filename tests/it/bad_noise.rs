@@ -13,12 +13,13 @@ async fn dead_letters(bench: &Bench) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_script_that_holds_for_ever_is_parked_with_its_line() {
     let bench = Bench::start().await;
-    bench.script("waits", "fn route(finding) {\n  if !finding.failed { return []; }\n  hold(\"1s\", \"later\")\n}");
+    bench.script("waits", "fn route(finding) {\n  if !finding.failed { return []; }\n  hold(\"1h\", \"later\")\n}");
     bench.sims.aws.send(&bench.queue, &check("root", "FAILURE", T));
     bench.settle().await;
     assert!(dead_letters(&bench).await.is_empty(), "the first hold is right");
-    let mut router = bench.spawn();
     let store = rusqlite::Connection::open(bench.folder().join("state/router.db")).expect("the store");
+    assert_eq!(store.execute("UPDATE holds SET due_at = 1", []).expect("the hour is over"), 1);
+    let mut router = bench.spawn();
     let parked = || store.query_row("SELECT COUNT(*) FROM dead_letters", [], |row| row.get::<_, i64>(0)).unwrap_or(0);
     until("the hold to be over", || parked() == 1).await;
     router.kill().expect("killed");
