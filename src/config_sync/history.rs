@@ -192,6 +192,7 @@ mod tests {
             action: Action::Update,
             fields: vec![FieldChange { field: "enabled".to_owned(), before: json!(true), after: json!(false) }],
             refused: None,
+            by: None,
             write: super::super::plan::Write::default(),
         };
         Entry::of(&Plan::default(), &Section::default(), &change, "applied", true)

@@ -13,6 +13,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
+    changes::RecentChanges,
     clock::now_ms,
     decode::decode,
     deliver::{LaneKind, RecordHead, URGENT, encode_record},
@@ -47,6 +48,7 @@ pub struct Engine {
     remembered: HashSet<u64>,
     next_row: i64,
     silences: Silences,
+    changes: RecentChanges,
     /// What the batch at work has changed so far.
     fresh: HashMap<u64, Known>,
     siblings: Siblings,
@@ -70,6 +72,7 @@ impl Engine {
             remembered,
             next_row,
             silences: Silences::default(),
+            changes: RecentChanges::default(),
             fresh: HashMap::new(),
             siblings,
         })
@@ -319,6 +322,11 @@ impl Engine {
     /// The silences to obey from now on.
     pub fn obey(&mut self, silences: Silences) {
         self.silences = silences;
+    }
+
+    /// What config-sync changed of late.
+    pub fn know_of(&mut self, changes: RecentChanges) {
+        self.changes = changes;
     }
 
     /// Passing checks, 98 of 100, are done after two looks.

@@ -90,7 +90,7 @@ struct BacklogSettings {
     warn_at: Option<String>,
 }
 
-const TOP_KEYS: [&str; 15] = [
+const TOP_KEYS: [&str; 16] = [
     "listen",
     "store",
     "routes",
@@ -106,6 +106,7 @@ const TOP_KEYS: [&str; 15] = [
     "silences",
     "admin",
     "telemetry",
+    "config_changes",
 ];
 
 /// A token that can't be guessed.
