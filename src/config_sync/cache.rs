@@ -24,6 +24,9 @@ struct Stored {
     owner: String,
     at: i64,
     answers: BTreeMap<String, Value>,
+    /// What is not there, or not to be seen: status and text by path.
+    #[serde(default)]
+    refusals: BTreeMap<String, (u16, String)>,
 }
 
 /// Reads through a file. It can't write to the platform, as what it wraps can't.
@@ -41,7 +44,7 @@ impl<'a> Cached<'a> {
             .ok()
             .and_then(|bytes| serde_json::from_slice::<Stored>(&bytes).ok())
             .filter(|stored| stored.owner == owner && (0..GOOD_FOR_MS).contains(&(now_ms - stored.at)));
-        let stored = stored.unwrap_or(Stored { owner, at: now_ms, answers: BTreeMap::new() });
+        let stored = stored.unwrap_or(Stored { owner, at: now_ms, answers: BTreeMap::new(), refusals: BTreeMap::new() });
         Self { inner, path: path.to_owned(), stored: Mutex::new(stored) }
     }
 
@@ -65,13 +68,31 @@ impl<'a> Cached<'a> {
 #[async_trait]
 impl ReadConformity for Cached<'_> {
     async fn get(&self, path: &str) -> Result<Value, ApiError> {
-        let known = self.stored.lock().unwrap_or_else(PoisonError::into_inner).answers.get(path).cloned();
+        let known = {
+            let stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+            match (stored.answers.get(path), stored.refusals.get(path)) {
+                (Some(answer), _) => Some(Ok(answer.clone())),
+                (None, Some((status, text))) => {
+                    let (method, path) = ("GET".to_owned(), path.to_owned());
+                    Some(Err(ApiError::Refused { method, path, status: *status, text: text.clone() }))
+                }
+                (None, None) => None,
+            }
+        };
         if let Some(known) = known {
-            return Ok(known);
+            return known;
         }
-        // Failures are not kept: the next plan shall try again.
-        let answer = self.inner.get(path).await?;
-        self.stored.lock().unwrap_or_else(PoisonError::into_inner).answers.insert(path.to_owned(), answer.clone());
-        Ok(answer)
+        let answer = self.inner.get(path).await;
+        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        match &answer {
+            Ok(answer) => drop(stored.answers.insert(path.to_owned(), answer.clone())),
+            // 403 and 404 may mean empty. After any other failure the next plan shall try again.
+            Err(ApiError::Refused { status: status @ (403 | 404), text, .. }) => {
+                stored.refusals.insert(path.to_owned(), (*status, text.clone()));
+            }
+            Err(_) => {}
+        }
+        drop(stored);
+        answer
     }
 }

@@ -28,6 +28,8 @@ pub struct Event {
     /// Milliseconds since the epoch.
     pub at: i64,
     pub who: String,
+    #[serde(skip)]
+    pub user: String,
     pub account_id: String,
     /// E.g. `account.rule.update.disabled`.
     pub name: String,
@@ -92,10 +94,11 @@ fn read(event: &Value, people: &BTreeMap<String, String>) -> Option<Event> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let user = text(&relationships["user"]["data"]["id"]);
     let identity = text(&attributes["identity"]);
-    let who = people.get(&user).cloned().or((!identity.is_empty()).then_some(identity)).unwrap_or(user);
+    let who = people.get(&user).cloned().or((!identity.is_empty()).then_some(identity)).unwrap_or_else(|| user.clone());
     Some(Event {
         at: attributes["time"].as_i64()?,
         who: if who.is_empty() { "unknown".to_owned() } else { who },
+        user,
         account_id: text(&relationships["account"]["data"]["id"]),
         name: text(&attributes["name"]),
         rule: text(&relationships["rule"]["data"]["id"]),
@@ -119,7 +122,8 @@ pub fn is_ours(event: &Event, history: &[Entry]) -> bool {
             | Kind::Notification
             | Kind::Report => false,
         };
-        same && entry.applied && entry.account_id == event.account_id && (at - BEFORE_MS..=at + AFTER_MS).contains(&event.at)
+        let user = entry.user.is_empty() || event.user.is_empty() || entry.user == event.user;
+        same && user && entry.applied && entry.account_id == event.account_id && (at - BEFORE_MS..=at + AFTER_MS).contains(&event.at)
     })
 }
 

@@ -13,7 +13,7 @@ use super::{Tool, bar, new_salt, router};
 use crate::{
     cli::{DONE, FAILED, Failure, Format, Outcome, print},
     clock::now_ms,
-    config_sync::{self, Checked, Conformity, Plan, apply, history::History, show},
+    config_sync::{self, Checked, Conformity, Plan, actual, apply, history::History, show},
 };
 
 /// A plan that is older is not applied: too much may have happened that it does not show.
@@ -35,7 +35,8 @@ impl Tool<'_> {
             Some(saved) => (saved.only.clone(), saved.salt.clone()),
             None => (only, new_salt()),
         };
-        let history = self.history_file(&checked.directory);
+        let user = actual::key_user(&conformity).await;
+        let history = self.history_file(&checked.directory).of_user(user);
         let _lock = apply::Lock::take(&self.dir, history.who()).map_err(Failure::failed)?;
         let mut plan = self.make_plan(&checked, (&conformity, conformity.base()), parallelism, &only, salt).await?;
         let mut stale = Vec::new();

@@ -188,7 +188,8 @@ impl Tool<'_> {
         if drifted.is_empty() {
             return;
         }
-        let since = now_ms() - 90 * 86_400_000;
+        // By the day, so that a cached answer is found again.
+        let since = (now_ms() / 86_400_000 - 90) * 86_400_000;
         let entries = self.history_file(&checked.directory).read().unwrap_or_default();
         match remote::events(api, &drifted, since).await {
             Ok(events) => remote::blame(plan, &events, &entries),

@@ -105,7 +105,7 @@ enum ConfigCommand {
         #[arg(long)]
         remote: bool,
         /// How far back --remote looks.
-        #[arg(long, default_value = "30d", value_parser = days)]
+        #[arg(long, default_value = "30d", value_parser = crate::settings::parse_duration)]
         since: std::time::Duration,
     },
     /// Starts the bot; the results arrive through the router.
@@ -177,14 +177,6 @@ fn overrides(extra: &[String]) -> Result<Vec<(String, Value)>, Failure> {
             Ok((key.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| json!(value))))
         })
         .collect()
-}
-
-/// `7d`, or a duration as everywhere.
-fn days(text: &str) -> Result<std::time::Duration, String> {
-    match text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok()) {
-        Some(days) => Ok(std::time::Duration::from_secs(days * 86_400)),
-        None => crate::settings::parse_duration(text),
-    }
 }
 
 fn schema(format: Format, kind: Option<&str>) -> Outcome {
