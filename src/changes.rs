@@ -45,10 +45,8 @@ pub fn append(path: &Path, changes: &[RuleChange]) -> std::io::Result<()> {
 /// The file can't be read or written.
 pub fn prune(path: &Path, now_ms: i64) -> std::io::Result<()> {
     let Ok(text) = std::fs::read_to_string(path) else { return Ok(()) };
-    let kept: String = lines(&text)
-        .filter(|(change, _)| change.at > now_ms - KEPT_MS)
-        .map(|(_, line)| format!("{line}\n"))
-        .collect();
+    let kept: String =
+        lines(&text).filter(|(change, _)| change.at > now_ms - KEPT_MS).map(|(_, line)| format!("{line}\n")).collect();
     if kept == text {
         return Ok(());
     }

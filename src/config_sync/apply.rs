@@ -98,8 +98,7 @@ impl Apply<'_> {
 
     async fn section(&self, plan: &Plan, section: &Section, done: &(dyn Fn() + Sync)) -> Outcome {
         let mut outcome = Outcome::of(section);
-        let changes: Vec<&Change> =
-            section.applicable().filter(|change| change.kind != Kind::ProfileApply).collect();
+        let changes: Vec<&Change> = section.applicable().filter(|change| change.kind != Kind::ProfileApply).collect();
         let mut written = Vec::new();
         for (number, change) in changes.iter().enumerate() {
             if self.stopped() {
@@ -178,13 +177,7 @@ impl Apply<'_> {
     }
 
     /// Reads back what was written.
-    async fn verify(
-        &self,
-        plan: &Plan,
-        section: &Section,
-        written: &[(Kind, String)],
-        outcome: &mut Outcome,
-    ) {
+    async fn verify(&self, plan: &Plan, section: &Section, written: &[(Kind, String)], outcome: &mut Outcome) {
         // An account that was just made is read with the next plan.
         if section.account_id.is_empty() && !section.account.is_empty() {
             return;

@@ -28,9 +28,8 @@ fn batches<'p>(sections: &[&'p Section]) -> Vec<Batch<'p>> {
     let mut batches: Vec<Batch<'p>> = Vec::new();
     for section in sections {
         for change in section.applicable().filter(|change| change.kind == Kind::ProfileApply) {
-            let same = |batch: &&mut Batch<'_>| {
-                batch.change.write.body == change.write.body && batch.members.len() < CHUNK
-            };
+            let same =
+                |batch: &&mut Batch<'_>| batch.change.write.body == change.write.body && batch.members.len() < CHUNK;
             match batches.iter_mut().find(same) {
                 Some(batch) => batch.members.push((section, change)),
                 None => batches.push(Batch { change, members: vec![(section, change)] }),

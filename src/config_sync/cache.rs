@@ -44,7 +44,8 @@ impl<'a> Cached<'a> {
             .ok()
             .and_then(|bytes| serde_json::from_slice::<Stored>(&bytes).ok())
             .filter(|stored| stored.owner == owner && (0..GOOD_FOR_MS).contains(&(now_ms - stored.at)));
-        let stored = stored.unwrap_or(Stored { owner, at: now_ms, answers: BTreeMap::new(), refusals: BTreeMap::new() });
+        let stored =
+            stored.unwrap_or(Stored { owner, at: now_ms, answers: BTreeMap::new(), refusals: BTreeMap::new() });
         Self { inner, path: path.to_owned(), stored: Mutex::new(stored) }
     }
 

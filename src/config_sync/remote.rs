@@ -115,15 +115,15 @@ pub fn is_ours(event: &Event, history: &[Entry]) -> bool {
             Kind::Bot => event.rule.is_empty(),
             // Applied in the background, rule by rule.
             Kind::ProfileApply => !event.rule.is_empty(),
-            Kind::Profile
-            | Kind::Group
-            | Kind::Account
-            | Kind::Subscription
-            | Kind::Notification
-            | Kind::Report => false,
+            Kind::Profile | Kind::Group | Kind::Account | Kind::Subscription | Kind::Notification | Kind::Report => {
+                false
+            }
         };
         let user = entry.user.is_empty() || event.user.is_empty() || entry.user == event.user;
-        same && user && entry.applied && entry.account_id == event.account_id && (at - BEFORE_MS..=at + AFTER_MS).contains(&event.at)
+        same && user
+            && entry.applied
+            && entry.account_id == event.account_id
+            && (at - BEFORE_MS..=at + AFTER_MS).contains(&event.at)
     })
 }
 

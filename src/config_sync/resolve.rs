@@ -84,7 +84,9 @@ impl Wanted {
 
 pub fn profile_with(profile: &ProfileUse) -> ProfileWith {
     match profile {
-        ProfileUse::Name(name) => ProfileWith { profile: name.clone(), mode: Mode::Overwrite, exceptions: false, apply: ApplyBy::ConfigSync },
+        ProfileUse::Name(name) => {
+            ProfileWith { profile: name.clone(), mode: Mode::Overwrite, exceptions: false, apply: ApplyBy::ConfigSync }
+        }
         ProfileUse::With(with) => with.clone(),
     }
 }

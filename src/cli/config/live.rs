@@ -170,7 +170,8 @@ impl Tool<'_> {
             ));
         }
         rows.sort_by_key(|(at, _)| *at);
-        let rows: Vec<serde_json::Value> = rows.split_off(rows.len().saturating_sub(limit)).into_iter().map(|it| it.1).collect();
+        let rows: Vec<serde_json::Value> =
+            rows.split_off(rows.len().saturating_sub(limit)).into_iter().map(|it| it.1).collect();
         if self.common.format == Format::Json {
             print::json(&rows);
             return Ok(DONE);

@@ -278,8 +278,7 @@ impl Tool<'_> {
             Progress::Accounts(count) => bar.set_length(u64::try_from(count).unwrap_or(u64::MAX)),
             Progress::Read => bar.inc(1),
         };
-        let options =
-            PlanOptions { only, tenant, parallelism, salt, now_ms: now_ms(), progress: &progress };
+        let options = PlanOptions { only, tenant, parallelism, salt, now_ms: now_ms(), progress: &progress };
         let plan = config_sync::plan(api, checked, options).await.map_err(Failure::failed);
         bar.finish_and_clear();
         let mut plan = plan?;

@@ -77,7 +77,8 @@ impl Tool<'_> {
                 .router_file(given, directory)
                 .ok_or("`history_target` needs `router` in settings.yaml, or --router")?;
             let settings = read_settings(&file)?;
-            let target = settings.targets.get(name).ok_or_else(|| format!("{} has no target `{name}`", file.display()))?;
+            let target =
+                settings.targets.get(name).ok_or_else(|| format!("{} has no target `{name}`", file.display()))?;
             if target.kind != "splunk_hec" {
                 return Err(format!("target `{name}` is {}, the history goes to splunk_hec only", target.kind));
             }

@@ -188,9 +188,8 @@ fn wanted_rules(
     wanted: &Wanted,
 ) -> BTreeMap<String, Value> {
     let mut next: BTreeMap<String, Value> = BTreeMap::new();
-    let live = |id: &str| {
-        rules_then.get(id).cloned().unwrap_or_else(|| rules::default_setting(id, context.catalogue.get(id)))
-    };
+    let live =
+        |id: &str| rules_then.get(id).cloned().unwrap_or_else(|| rules::default_setting(id, context.catalogue.get(id)));
     // A pattern for all accounts may name rules of other clouds.
     let foreign = |id: &str| {
         context.catalogue.get(id).is_some_and(|rule| !rule.provider.is_empty() && rule.provider != account.provider)
