@@ -262,6 +262,8 @@ pub struct History {
     pub accounts_failing: u32,
     /// The silence in force that ends last, of those that match it.
     pub silence: Option<Muting>,
+    /// An apply of config-sync changed the rule in this account of late.
+    pub config_changed: bool,
 }
 
 /// A silence as scripts see it.

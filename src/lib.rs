@@ -3,6 +3,7 @@
 //! `source` -> [`decode`] -> `track` -> [`route`] -> `store` (the outbox) -> `deliver`.
 
 pub mod admin;
+pub mod changes;
 pub mod cli;
 pub mod clock;
 pub mod config_sync;

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
+    changes::Follower,
     clock::now_ms,
     deliver::{Lanes, backoff},
     engine::Engine,
@@ -33,6 +34,8 @@ pub struct Pipeline {
     pub store: Store,
     pub lanes: Arc<Lanes>,
     pub silences: Keeper,
+    /// Where router.yaml names the file.
+    pub changes: Option<Follower>,
     pub max_batch: usize,
     /// Takes nothing out of a queue.
     pub dry_run: bool,
@@ -44,6 +47,7 @@ impl Pipeline {
     /// Runs until every source has ended and the last message is durable.
     pub async fn run(mut self, mut arrivals: mpsc::Receiver<Vec<Taken>>) {
         // Before the first message: a restart mutes as well.
+        self.follow_changes();
         self.keep_silences().await;
         let mut upkeep = tokio::time::interval(UPKEEP);
         loop {
@@ -110,6 +114,13 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Takes over what config-sync changed.
+    fn follow_changes(&mut self) {
+        if let Some(changes) = self.changes.as_mut().and_then(Follower::changed) {
+            self.engine.know_of(changes);
+        }
+    }
+
     /// Takes over changed silences, and decides again on what those muted that are over.
     async fn keep_silences(&mut self) {
         let now = now_ms();
@@ -156,6 +167,7 @@ impl Pipeline {
 
     /// Silences, storms, holds that are over, and messages that an operator sent through again.
     async fn upkeep(&mut self) {
+        self.follow_changes();
         self.keep_silences().await;
         if let Err(error) = self.keep_storms().await {
             tracing::error!(error = %error, "storms can't be kept; trying again");

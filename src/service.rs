@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin,
+    changes::Follower,
     clock::{millis, now_ms},
     deliver::{Lane, LaneKind, Lanes},
     engine::{Engine, Target},
@@ -110,6 +111,11 @@ pub async fn run(
         store: store.clone(),
         lanes: Arc::clone(&lanes),
         silences: Keeper::new(store.clone()),
+        changes: settings
+            .service
+            .config_changes
+            .as_ref()
+            .map(|changes| Follower::new(settings.resolve(&changes.file), changes.window)),
         max_batch: settings.service.max_batch.max(1),
         dry_run: options.dry_run,
         give_up: give_up.clone(),

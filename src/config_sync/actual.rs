@@ -118,6 +118,12 @@ pub async fn check_key(api: &dyn ReadConformity) -> Result<String, ApiError> {
     Ok(user["relationships"]["organisation"]["data"]["id"].as_str().unwrap_or_default().to_owned())
 }
 
+/// The platform's id of the key's user; empty where it is not told.
+pub async fn key_user(api: &dyn ReadConformity) -> String {
+    let answer = api.get("/users/whoami").await.unwrap_or_default();
+    first(&answer).and_then(|user| user["id"].as_str()).unwrap_or_default().to_owned()
+}
+
 /// All accounts that the key can see.
 ///
 /// # Errors

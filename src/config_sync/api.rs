@@ -123,6 +123,10 @@ impl Conformity {
         &self.endpoint.base
     }
 
+    pub fn key(&self) -> &SecretString {
+        &self.endpoint.key
+    }
+
     /// Requests so far.
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)

@@ -16,11 +16,13 @@ use serde_json::Value;
 use super::{
     ApiError, Checked, Conformity, ReadConformity, Writer, actual,
     api::{first, list},
+    apply_profile::rules_of,
     history::{Entry, History},
     items,
-    plan::{Action, Change, Plan, Section},
+    plan::{Action, Change, Kind, Plan, Section},
     same::same,
 };
+use crate::changes::{self, RuleChange};
 
 /// What became of an account, or of the organisation.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -33,9 +35,23 @@ pub struct Outcome {
     pub failures: Vec<String>,
     /// Written, and read back differently.
     pub differences: Vec<String>,
+    /// Open tickets that the changes will close.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tickets: Vec<String>,
 }
 
 impl Outcome {
+    pub(super) fn of(section: &Section) -> Self {
+        Self { account: section.label().to_owned(), account_id: section.account_id.clone(), ..Self::default() }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.applied += other.applied;
+        self.left += other.left;
+        self.failures.extend(other.failures);
+        self.differences.extend(other.differences);
+    }
+
     pub fn is_good(&self) -> bool {
         self.failures.is_empty() && self.differences.is_empty() && self.left == 0
     }
@@ -50,6 +66,8 @@ pub struct Apply<'a> {
     /// Ctrl-C: the calls in flight end, nothing new begins.
     pub stop: Arc<AtomicBool>,
     pub now_ms: i64,
+    /// Where the router reads which rules were changed.
+    pub changes: std::path::PathBuf,
 }
 
 impl Apply<'_> {
@@ -65,22 +83,25 @@ impl Apply<'_> {
         for section in organisation {
             outcomes.push(self.section(plan, section, done).await);
         }
+        let by_platform = self.profiles(plan, &accounts, done).await;
         let applying = accounts.into_iter().map(|section| self.section(plan, section, done));
         outcomes.extend(stream::iter(applying).buffer_unordered(self.parallelism.max(1)).collect::<Vec<_>>().await);
+        for earlier in by_platform {
+            match outcomes.iter_mut().find(|outcome| outcome.account_id == earlier.account_id) {
+                Some(outcome) => outcome.add(earlier),
+                None => outcomes.push(earlier),
+            }
+        }
         outcomes.sort_by(|a, b| a.account.cmp(&b.account));
         outcomes
     }
 
     async fn section(&self, plan: &Plan, section: &Section, done: &(dyn Fn() + Sync)) -> Outcome {
-        let mut outcome = Outcome {
-            account: section.label().to_owned(),
-            account_id: section.account_id.clone(),
-            ..Outcome::default()
-        };
-        let changes: Vec<&Change> = section.applicable().collect();
+        let mut outcome = Outcome::of(section);
+        let changes: Vec<&Change> = section.applicable().filter(|change| change.kind != Kind::ProfileApply).collect();
         let mut written = Vec::new();
         for (number, change) in changes.iter().enumerate() {
-            if self.stop.load(Ordering::Relaxed) {
+            if self.stopped() {
                 outcome.left = changes.len() - number;
                 break;
             }
@@ -98,6 +119,7 @@ impl Apply<'_> {
             match result {
                 Ok(()) => {
                     self.learn(change, &plan.salt);
+                    self.note_changes(section, change);
                     outcome.applied += 1;
                     written.push((change.kind, change.name.clone()));
                 }
@@ -108,6 +130,36 @@ impl Apply<'_> {
             self.verify(plan, section, &written, &mut outcome).await;
         }
         outcome
+    }
+
+    pub(super) fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// For the router: findings of these rules may change because of us.
+    pub(super) fn note_changes(&self, section: &Section, change: &Change) {
+        let at = crate::clock::now_ms();
+        let changed: Vec<RuleChange> = rules_of(change)
+            .into_iter()
+            .map(|rule_id| RuleChange { at, account_id: section.account_id.clone(), rule_id })
+            .collect();
+        if !changed.is_empty()
+            && let Err(error) = changes::append(&self.changes, &changed)
+        {
+            tracing::warn!(file = %self.changes.display(), error = %error, "the router will not know that rules were changed");
+        }
+    }
+
+    pub(super) async fn compare_again(&self, plan: &Plan, section: &Section) -> Result<Section, ApiError> {
+        super::compare_again(
+            self.conformity,
+            self.checked,
+            &section.account_id,
+            &plan.organisation,
+            &plan.salt,
+            self.now_ms,
+        )
+        .await
     }
 
     /// Secrets that were written are recognised by their hashes from now on.
@@ -125,26 +177,12 @@ impl Apply<'_> {
     }
 
     /// Reads back what was written.
-    async fn verify(
-        &self,
-        plan: &Plan,
-        section: &Section,
-        written: &[(super::plan::Kind, String)],
-        outcome: &mut Outcome,
-    ) {
+    async fn verify(&self, plan: &Plan, section: &Section, written: &[(Kind, String)], outcome: &mut Outcome) {
         // An account that was just made is read with the next plan.
         if section.account_id.is_empty() && !section.account.is_empty() {
             return;
         }
-        let again = super::compare_again(
-            self.conformity,
-            self.checked,
-            &section.account_id,
-            &plan.organisation,
-            &plan.salt,
-            self.now_ms,
-        );
-        match again.await {
+        match self.compare_again(plan, section).await {
             Ok(again) => {
                 let left = again
                     .changes

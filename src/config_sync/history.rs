@@ -19,6 +19,9 @@ pub struct Entry {
     /// RFC 3339.
     pub at: String,
     pub who: String,
+    /// The platform's id of the key's user: its activity events name it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub user: String,
     /// Commit of the directory, with `+` where it held uncommitted changes.
     #[serde(default)]
     pub commit: String,
@@ -44,6 +47,7 @@ impl Entry {
         Self {
             at: jiff::Timestamp::now().to_string(),
             who: String::new(),
+            user: String::new(),
             commit: String::new(),
             tenant: plan.tenant.clone(),
             account: section.label().to_owned(),
@@ -69,13 +73,20 @@ impl Entry {
 pub struct History {
     path: PathBuf,
     who: String,
+    user: String,
     commit: String,
     last: Mutex<Option<String>>,
 }
 
 impl History {
     pub fn at(path: &Path, dir: &Path) -> Self {
-        Self { path: path.to_owned(), who: who(), commit: commit(dir), last: Mutex::new(None) }
+        Self { path: path.to_owned(), who: who(), user: String::new(), commit: commit(dir), last: Mutex::new(None) }
+    }
+
+    /// With the platform's id of the key's user.
+    #[must_use]
+    pub fn of_user(self, user: String) -> Self {
+        Self { user, ..self }
     }
 
     pub fn who(&self) -> &str {
@@ -93,6 +104,7 @@ impl History {
             None => self.read()?.last().map(|entry| entry.hash.clone()).unwrap_or_default(),
         };
         entry.who.clone_from(&self.who);
+        entry.user.clone_from(&self.user);
         entry.commit.clone_from(&self.commit);
         entry.previous = previous;
         entry.hash = entry.digest();
@@ -192,6 +204,7 @@ mod tests {
             action: Action::Update,
             fields: vec![FieldChange { field: "enabled".to_owned(), before: json!(true), after: json!(false) }],
             refused: None,
+            by: None,
             write: super::super::plan::Write::default(),
         };
         Entry::of(&Plan::default(), &Section::default(), &change, "applied", true)

@@ -344,6 +344,7 @@ pub fn schemas() -> Map<String, Value> {
         ("groups".to_owned(), schema_of::<GroupsFile>()),
         ("notifications".to_owned(), schema_of::<NotificationsFile>()),
         ("reports".to_owned(), schema_of::<ReportsFile>()),
+        ("plan".to_owned(), schema_of::<super::plan::Plan>()),
     ])
 }
 

@@ -11,6 +11,8 @@
 pub mod actual;
 pub mod api;
 pub mod apply;
+mod apply_profile;
+pub mod cache;
 pub mod catalogue;
 mod dates;
 mod diff;
@@ -20,7 +22,9 @@ mod items;
 pub mod load;
 pub mod plan;
 mod problem;
+pub mod reference;
 pub mod remembered;
+pub mod remote;
 pub mod resolve;
 mod rules;
 mod same;

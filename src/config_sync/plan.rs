@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -9,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::same::canonical;
 
 /// What happens to a resource.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     Create,
@@ -28,7 +29,7 @@ impl Action {
 }
 
 /// Kinds in the order in which they are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     Profile,
@@ -36,6 +37,8 @@ pub enum Kind {
     Account,
     Subscription,
     Bot,
+    /// The platform applies a profile by itself.
+    ProfileApply,
     Rule,
     Notification,
     Report,
@@ -49,6 +52,7 @@ impl Kind {
             Self::Account => "account",
             Self::Subscription => "subscription",
             Self::Bot => "bot",
+            Self::ProfileApply => "apply of profile",
             Self::Rule => "rule",
             Self::Notification => "notification",
             Self::Report => "report",
@@ -57,7 +61,7 @@ impl Kind {
 }
 
 /// One field, from what to what. Secrets are masked before they come here.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FieldChange {
     pub field: String,
     pub before: Value,
@@ -65,7 +69,7 @@ pub struct FieldChange {
 }
 
 /// One resource that would change.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     pub kind: Kind,
     /// Rule id, title, label or the like.
@@ -75,9 +79,20 @@ pub struct Change {
     /// Why it will not be applied: protected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// Who made by hand what this would undo, where the platform tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<By>,
     /// The call that does it. Never shown: it may hold secrets.
     #[serde(skip)]
     pub write: Write,
+}
+
+/// The last activity event about a resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct By {
+    pub who: String,
+    /// Milliseconds since the epoch.
+    pub at: i64,
 }
 
 /// A call of apply.
@@ -93,7 +108,7 @@ pub struct Write {
 }
 
 /// Everything of one account, or of the organisation (no account).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Section {
     /// Conformity's id; empty for the organisation and for an account to be created.
     pub account_id: String,
@@ -153,7 +168,7 @@ impl Section {
 }
 
 /// The whole plan.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// Of the file; a newer one is refused.
     pub version: u32,
@@ -211,7 +226,9 @@ impl Plan {
             }
             longest = longest.max(section.applicable().count());
         }
-        self.calls = self.sections.iter().map(|section| section.applicable().count()).sum();
+        let own = |section: &Section| section.applicable().filter(|change| change.kind != Kind::ProfileApply).count();
+        let sections: Vec<&Section> = self.sections.iter().collect();
+        self.calls = self.sections.iter().map(own).sum::<usize>() + super::apply_profile::calls(&sections);
         // Accounts go in parallel, the calls of one account one after the other.
         let rounds = self.calls.div_ceil(parallelism.max(1)).max(longest);
         self.estimated_seconds = u64::try_from(rounds.div_ceil(4)).unwrap_or(u64::MAX);

@@ -6,7 +6,7 @@ use super::{
     actual::{ActualAccount, Sections},
     load::{At, Directory, Origin},
     rules,
-    schema::{Account, Bot, Create, Match, Mode, Notification, ProfileUse, ProfileWith, Report, Rule},
+    schema::{Account, ApplyBy, Bot, Create, Match, Mode, Notification, ProfileUse, ProfileWith, Report, Rule},
 };
 
 /// What is wanted of one account, and where it is written.
@@ -84,7 +84,9 @@ impl Wanted {
 
 pub fn profile_with(profile: &ProfileUse) -> ProfileWith {
     match profile {
-        ProfileUse::Name(name) => ProfileWith { profile: name.clone(), mode: Mode::Overwrite, exceptions: false },
+        ProfileUse::Name(name) => {
+            ProfileWith { profile: name.clone(), mode: Mode::Overwrite, exceptions: false, apply: ApplyBy::ConfigSync }
+        }
         ProfileUse::With(with) => with.clone(),
     }
 }

@@ -25,6 +25,12 @@ pub struct SettingsFile {
     pub prune: Vec<String>,
     /// The audit history, relative to the directory; `history.jsonl`.
     pub history: Option<String>,
+    /// What the router reads as `config_changes`, relative to the directory; `changes.jsonl`.
+    pub changes: Option<String>,
+    /// The router's configuration, relative to the directory: an apply names the open tickets that it will close.
+    pub router: Option<String>,
+    /// Name of a `splunk_hec` target in `router`, to which the history is sent as well.
+    pub history_target: Option<String>,
 }
 
 /// Globs of accounts (name, id or cloud account number) and of rule ids.
@@ -147,6 +153,20 @@ pub struct ProfileWith {
     /// The profile's exceptions win over the account's; false.
     #[serde(default)]
     pub exceptions: bool,
+    /// Who brings it to the account: config-sync, rule by rule, or the platform in the background.
+    #[serde(default)]
+    pub apply: ApplyBy,
+}
+
+/// Who applies a profile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ApplyBy {
+    /// Merged here and written rule by rule: only what differs, each rule read back.
+    #[default]
+    ConfigSync,
+    /// The platform's own apply: one call for up to 25 accounts, with the whole profile.
+    Platform,
 }
 
 /// The platform's three ways to apply a profile.
@@ -160,6 +180,17 @@ pub enum Mode {
     Overwrite,
     /// As overwrite, and rules that the profile does not name go back to their defaults.
     Replace,
+}
+
+impl Mode {
+    /// As the platform writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FillGaps => "fill-gaps",
+            Self::Overwrite => "overwrite",
+            Self::Replace => "replace",
+        }
+    }
 }
 
 /// What is managed of a rule: a key that is absent is left as it is.

@@ -44,6 +44,9 @@ fn change_text(change: &Change) -> String {
     if let Some(refused) = &change.refused {
         let _ = writeln!(text, "      refused: {refused}");
     }
+    if let Some(by) = &change.by {
+        let _ = writeln!(text, "      last changed by {}", one_line(&by.who));
+    }
     for field in &change.fields {
         let _ = match (change.action, lists(&field.before, &field.after)) {
             (Action::Update, Some((gone, new))) => {

@@ -10,7 +10,7 @@ use super::{
     load::{Directory, Origin},
     problem::Problem,
     resolve::{key_of, profile_with},
-    schema::{Account, Mode, Rule},
+    schema::{Account, ApplyBy, Mode, Rule},
     validate_items,
 };
 
@@ -160,6 +160,14 @@ fn account(directory: &Directory, account: &Account, origin: &Origin, catalogue:
                 &origin,
                 format!("there is no profile `{}`; profiles/ has: {}", with.profile, names.join(", ")),
             );
+        }
+        if with.apply == ApplyBy::Platform && with.mode == Mode::Replace && !with.exceptions {
+            let text = "the platform's replace wipes the account's exceptions: say so with `exceptions: true`, or leave it to config-sync";
+            found.problem(&origin, text);
+        }
+        let earlier = account.profiles.iter().flatten().take(number).map(profile_with);
+        if with.apply == ApplyBy::Platform && earlier.into_iter().any(|other| other.apply == ApplyBy::ConfigSync) {
+            found.problem(&origin, "profiles that the platform applies come before those that config-sync merges");
         }
         if with.exceptions && with.mode == Mode::FillGaps {
             found.problem(&origin, "`exceptions: true` goes with overwrite and replace only");

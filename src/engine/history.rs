@@ -22,6 +22,7 @@ impl Engine {
         now: i64,
     ) -> Arc<History> {
         let mut history = track::history(known, now);
+        history.config_changed = self.changes.has(&finding.account_id, &finding.rule_id, now);
         let Some(known) = known else { return Arc::new(history) };
         history.siblings_failing = failing.siblings;
         history.fleet_failing = failing.fleet;

@@ -16,6 +16,7 @@ use act::{Event, opens, stored};
 use serde_json::json;
 
 use crate::{
+    changes::RecentChanges,
     clock::now_ms,
     decode::decode,
     deliver::LaneKind,
@@ -47,6 +48,7 @@ pub struct Engine {
     remembered: HashSet<u64>,
     next_row: i64,
     silences: Silences,
+    changes: RecentChanges,
     /// What the batch at work has changed so far.
     fresh: HashMap<u64, Known>,
     siblings: Siblings,
@@ -74,6 +76,7 @@ impl Engine {
             remembered,
             next_row,
             silences: Silences::default(),
+            changes: RecentChanges::default(),
             fresh: HashMap::new(),
             siblings,
             storms: None,
@@ -219,6 +222,11 @@ impl Engine {
     /// The silences to obey from now on.
     pub fn obey(&mut self, silences: Silences) {
         self.silences = silences;
+    }
+
+    /// What config-sync changed of late.
+    pub fn know_of(&mut self, changes: RecentChanges) {
+        self.changes = changes;
     }
 
     /// Passing checks, 98 of 100, are done after two looks.

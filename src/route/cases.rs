@@ -29,6 +29,8 @@ struct Case {
     now: Option<Value>,
     #[serde(default)]
     held: bool,
+    #[serde(default)]
+    config_changed: bool,
     expect: Option<Vec<Map<String, Value>>>,
     score: Option<i64>,
 }
@@ -101,6 +103,7 @@ impl HistoryCase {
                 reason: silence.reason.clone(),
                 expires_at: silence.expires_at,
             }),
+            config_changed: false,
         }
     }
 }
@@ -140,7 +143,7 @@ pub fn run(routes: &Routes, limits: &RouteLimits) -> Result<Vec<CaseResult>, Vec
 
 fn run_case(routes: &Routes, limits: &RouteLimits, script: &str, case: &Case) -> Result<(), String> {
     let finding = finding(routes, case)?;
-    let history = case.history.history(finding.received_at);
+    let history = History { config_changed: case.config_changed, ..case.history.history(finding.received_at) };
     let change = case.change.unwrap_or(if finding.failed() { Change::Opened } else { Change::Passing });
     let decision = routes.decide(&Arc::new(finding), change, &Arc::new(history), case.held, limits);
     if let Some(failure) = decision.failures.first() {

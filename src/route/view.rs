@@ -103,6 +103,7 @@ pub fn register(engine: &mut Engine, shown: Shown) {
         "env" => |view: &mut View| view.env.clone(),
         "score" => |view: &mut View| view.score,
         "change" => |view: &mut View| ImmutableString::from(view.change.as_str()),
+        "config_changed" => |view: &mut View| view.history.config_changed,
         "held" => |view: &mut View| view.held,
         "now" => |view: &mut View| view.finding.received_at,
         "history" => |view: &mut View| HistoryView(Arc::clone(&view.history), view.finding.received_at),

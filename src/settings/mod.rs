@@ -73,6 +73,8 @@ pub struct Service {
     /// What one evaluation of a script may cost.
     pub limits: RouteLimits,
     pub silences: SilenceSettings,
+    /// What config-sync changed of late, for `finding.config_changed`.
+    pub config_changes: Option<ConfigChanges>,
     pub admin: Option<AdminSettings>,
     pub telemetry: Option<TelemetrySettings>,
     /// Address of a search in Splunk, with `{query}` where the words go; tickets and alerts link to it.
@@ -90,6 +92,21 @@ pub struct AdminSettings {
     pub listen: SocketAddr,
     /// Sent as `Authorization: Bearer TOKEN`.
     pub token: SecretString,
+}
+
+/// `config_changes:` in router.yaml.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigChanges {
+    /// `changes.jsonl` of the configuration's directory; relative to router.yaml.
+    pub file: String,
+    /// For how long a change counts.
+    #[serde(default = "six_hours", deserialize_with = "duration")]
+    pub window: Duration,
+}
+
+fn six_hours() -> Duration {
+    Duration::from_secs(6 * 3600)
 }
 
 /// `silences:` in router.yaml.
@@ -119,6 +136,7 @@ impl Default for Service {
             max_batch: 256,
             limits: RouteLimits::default(),
             silences: SilenceSettings::default(),
+            config_changes: None,
             admin: None,
             telemetry: None,
             search_link: None,

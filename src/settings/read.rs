@@ -89,7 +89,7 @@ struct BacklogSettings {
     warn_at: Option<String>,
 }
 
-const TOP_KEYS: [&str; 18] = [
+const TOP_KEYS: [&str; 19] = [
     "listen",
     "store",
     "routes",
@@ -108,6 +108,7 @@ const TOP_KEYS: [&str; 18] = [
     "search_link",
     "storms",
     "budget",
+    "config_changes",
 ];
 
 /// A document with its file's name.

@@ -9,11 +9,11 @@ use std::{
     },
 };
 
-use super::{Tool, bar, new_salt};
+use super::{Tool, bar, new_salt, router};
 use crate::{
     cli::{DONE, FAILED, Failure, Format, Outcome, print},
     clock::now_ms,
-    config_sync::{self, Checked, Conformity, Plan, apply, history::History, show},
+    config_sync::{self, Checked, Conformity, Plan, actual, apply, history::History, show},
 };
 
 /// A plan that is older is not applied: too much may have happened that it does not show.
@@ -26,6 +26,7 @@ impl Tool<'_> {
         approved: bool,
         only: Vec<String>,
         force_large: bool,
+        router_file: Option<&PathBuf>,
     ) -> Outcome {
         let checked = self.check()?;
         let (conformity, parallelism) = self.conformity(Some(&checked.directory))?;
@@ -34,9 +35,10 @@ impl Tool<'_> {
             Some(saved) => (saved.only.clone(), saved.salt.clone()),
             None => (only, new_salt()),
         };
-        let history = self.history_file(&checked.directory);
+        let user = actual::key_user(&conformity).await;
+        let history = self.history_file(&checked.directory).of_user(user);
         let _lock = apply::Lock::take(&self.dir, history.who()).map_err(Failure::failed)?;
-        let mut plan = self.make_plan(&checked, &conformity, parallelism, &only, salt).await?;
+        let mut plan = self.make_plan(&checked, (&conformity, conformity.base()), parallelism, &only, salt).await?;
         let mut stale = Vec::new();
         if let Some(saved) = &saved {
             if saved.organisation != plan.organisation {
@@ -72,10 +74,21 @@ impl Tool<'_> {
         if saved.is_none() && self.common.format != Format::Json {
             print!("{}", show::text(&plan, std::io::stdout().is_terminal()));
         }
+        let tickets = self.tickets(router_file, &checked.directory, &plan)?;
+        if self.common.format != Format::Json && !tickets.is_empty() {
+            println!("{} open tickets will be closed by this:", tickets.len());
+            for (_, text) in &tickets {
+                println!("  {}", print::plain(text));
+            }
+        }
         if plan.calls > 0 && !approved && !ask()? {
             return Err(Failure::failed("nothing was applied"));
         }
-        let outcomes = self.run(&plan, &checked, &conformity, &history, parallelism).await;
+        let before = history.read().map_err(Failure::failed)?.len();
+        let mut outcomes = self.run(&plan, &checked, &conformity, &history, parallelism).await;
+        router::add_tickets(&mut outcomes, &tickets);
+        let written = history.read().map_err(Failure::failed)?.split_off(before);
+        self.send_history(router_file, &checked.directory, &written).await;
         self.tell(&plan, &outcomes);
         let refused = plan.sections.iter().flat_map(|section| &section.changes).any(|change| change.refused.is_some());
         let good = outcomes.iter().all(apply::Outcome::is_good) && stale.is_empty() && plan.is_whole() && !refused;
@@ -102,7 +115,11 @@ impl Tool<'_> {
         });
         let bar = bar("applying");
         bar.set_length(u64::try_from(plan.calls).unwrap_or(u64::MAX));
-        let apply = apply::Apply { conformity, checked, history, parallelism, stop, now_ms: now_ms() };
+        let changes = self.dir.join(checked.directory.settings.changes.as_deref().unwrap_or("changes.jsonl"));
+        if let Err(error) = crate::changes::prune(&changes, now_ms()) {
+            eprintln!("warning: {}: {error}", changes.display());
+        }
+        let apply = apply::Apply { conformity, checked, history, parallelism, stop, now_ms: now_ms(), changes };
         let outcomes = apply.run(plan, &|| bar.inc(1)).await;
         bar.finish_and_clear();
         signal.abort();

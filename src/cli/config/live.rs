@@ -5,7 +5,11 @@ use serde_json::json;
 use super::{Tool, bar};
 use crate::{
     cli::{DONE, FAILED, Failure, Format, Outcome, print},
-    config_sync::{ActualAccount, Conformity, Directory, actual, export, history::History, resolve, scan},
+    clock::now_ms,
+    config_sync::{
+        ActualAccount, Checked, Conformity, Directory, Plan, ReadConformity, actual, export, history::History, remote,
+        resolve, scan,
+    },
 };
 
 impl Tool<'_> {
@@ -128,6 +132,72 @@ impl Tool<'_> {
         Ok(DONE)
     }
 
+    /// Our lines and the platform's events, oldest first; an event that one of our calls caused is told once.
+    pub(super) async fn remote_history(
+        &self,
+        account: Option<&str>,
+        limit: usize,
+        since: std::time::Duration,
+    ) -> Outcome {
+        let directory = Directory::read(&self.dir, &self.extra);
+        let (conformity, _) = self.conformity(Some(&directory))?;
+        actual::check_key(&conformity).await.map_err(Failure::failed)?;
+        let only: Vec<String> = account.map(str::to_owned).into_iter().collect();
+        let accounts = self.accounts(&conformity, &only).await?;
+        let ids: Vec<String> = accounts.iter().map(|account| account.id.clone()).collect();
+        let since_ms = now_ms() - crate::clock::millis(since);
+        let events = remote::events(&conformity, &ids, since_ms).await.map_err(Failure::failed)?;
+        let entries = self.history_file(&directory).read().map_err(Failure::failed)?;
+        let mut rows: Vec<(i64, serde_json::Value)> = Vec::new();
+        for event in events.iter().filter(|event| !remote::is_ours(event, &entries)) {
+            let name = accounts.iter().find(|account| account.id == event.account_id).map_or("", |it| &it.name);
+            rows.push((
+                event.at,
+                json!({ "at": at(event.at), "origin": "platform", "who": event.who, "account": name,
+                    "account_id": event.account_id, "what": format!("{} {}", event.name, event.rule).trim(), "answer": event.description }),
+            ));
+        }
+        for entry in entries.iter().filter(|entry| entry.account_id.is_empty() || ids.contains(&entry.account_id)) {
+            let ms = entry.at.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_millisecond).unwrap_or_default();
+            if ms < since_ms || (account.is_some() && entry.account_id.is_empty()) {
+                continue;
+            }
+            let what = format!("{} {} {}", entry.action.mark(), entry.kind.as_str(), entry.name);
+            rows.push((
+                ms,
+                json!({ "at": at(ms), "origin": "config-sync", "who": entry.who, "account": entry.account,
+                    "account_id": entry.account_id, "what": what, "answer": entry.answer }),
+            ));
+        }
+        rows.sort_by_key(|(at, _)| *at);
+        let rows: Vec<serde_json::Value> =
+            rows.split_off(rows.len().saturating_sub(limit)).into_iter().map(|it| it.1).collect();
+        if self.common.format == Format::Json {
+            print::json(&rows);
+            return Ok(DONE);
+        }
+        let cell = |row: &serde_json::Value, key: &str| print::plain(row[key].as_str().unwrap_or_default());
+        let columns = ["at", "origin", "who", "account", "what", "answer"];
+        let rows = rows.iter().map(|row| columns.iter().map(|key| cell(row, key)).collect()).collect();
+        print::table(&columns, rows, "nothing was changed in this time");
+        Ok(DONE)
+    }
+
+    /// Who made by hand what the plan would undo. Nice to know: where it can't be read, the plan is told without.
+    pub(super) async fn blame(&self, checked: &Checked, api: &dyn ReadConformity, plan: &mut Plan) {
+        let drifted = remote::drifted(plan);
+        if drifted.is_empty() {
+            return;
+        }
+        // By the day, so that a cached answer is found again.
+        let since = (now_ms() / 86_400_000 - 90) * 86_400_000;
+        let entries = self.history_file(&checked.directory).read().unwrap_or_default();
+        match remote::events(api, &drifted, since).await {
+            Ok(events) => remote::blame(plan, &events, &entries),
+            Err(error) => tracing::debug!(error = %error, "activity events can't be read"),
+        }
+    }
+
     pub(super) fn verify_history(&self) -> Outcome {
         let directory = Directory::read(&self.dir, &self.extra);
         let count = self.history_file(&directory).verify().map_err(Failure::failed)?;
@@ -138,4 +208,9 @@ impl Tool<'_> {
         }
         Ok(DONE)
     }
+}
+
+/// RFC 3339, in UTC.
+fn at(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map(|at| at.strftime("%FT%TZ").to_string()).unwrap_or_default()
 }

@@ -2,6 +2,7 @@
 
 mod apply;
 mod live;
+mod router;
 
 use std::{
     io::IsTerminal,
@@ -18,8 +19,8 @@ use super::{Common, DONE, FAILED, Failure, Format, Outcome, print, runtime};
 use crate::{
     clock::now_ms,
     config_sync::{
-        self, Catalogue, Checked, Conformity, Directory, Endpoint, Plan, PlanOptions, Progress, ReadConformity, load,
-        show,
+        self, Catalogue, Checked, Conformity, Directory, Endpoint, Plan, PlanOptions, Progress, ReadConformity,
+        cache::Cached, load, show,
     },
 };
 
@@ -63,6 +64,9 @@ enum ConfigCommand {
         /// Status 3 where there are changes.
         #[arg(long)]
         detailed_exitcode: bool,
+        /// Keeps what was read in this file: further plans within 15 minutes ask for nothing twice.
+        #[arg(long, value_name = "FILE")]
+        cache: Option<PathBuf>,
     },
     /// Brings the live configuration to what is written, in parallel over the accounts.
     Apply {
@@ -76,6 +80,9 @@ enum ConfigCommand {
         /// Applies more than `max_change` of settings.yaml allows.
         #[arg(long)]
         force_large: bool,
+        /// The router's configuration: names the open tickets that the apply will close. Beats `router` of settings.yaml.
+        #[arg(long, value_name = "FILE")]
+        router: Option<PathBuf>,
     },
     /// Writes the live configuration as files; a plan after it is empty.
     Export {
@@ -94,6 +101,12 @@ enum ConfigCommand {
         account: Option<String>,
         #[arg(long, default_value_t = 50)]
         limit: usize,
+        /// Adds what the platform itself remembers: changes made by hand, with their authors.
+        #[arg(long)]
+        remote: bool,
+        /// How far back --remote looks.
+        #[arg(long, default_value = "30d", value_parser = crate::settings::parse_duration)]
+        since: std::time::Duration,
     },
     /// Starts the bot; the results arrive through the router.
     Scan {
@@ -110,7 +123,7 @@ enum ConfigCommand {
     Render { file: PathBuf },
     /// The JSON Schema of the files, for editors.
     Schema {
-        /// settings, accounts, profiles, groups, notifications or reports; all without it.
+        /// settings, accounts, profiles, groups, notifications, reports or plan; all without it.
         kind: Option<String>,
     },
     /// The catalogue of rules.
@@ -135,18 +148,21 @@ pub fn config(common: &Common, args: ConfigArgs) -> Outcome {
     let tool = Tool { common, dir: args.dir, extra, api_url: args.api_url };
     match args.command {
         ConfigCommand::Validate => tool.validate(),
-        ConfigCommand::Plan { out, account, detailed_exitcode } => {
-            runtime()?.block_on(tool.plan(out, &account, detailed_exitcode))
+        ConfigCommand::Plan { out, account, detailed_exitcode, cache } => {
+            runtime()?.block_on(tool.plan(out, &account, detailed_exitcode, cache.as_deref()))
         }
-        ConfigCommand::Apply { plan, auto_approve, account, force_large } => {
-            runtime()?.block_on(tool.apply(plan, auto_approve, account, force_large))
+        ConfigCommand::Apply { plan, auto_approve, account, force_large, router } => {
+            runtime()?.block_on(tool.apply(plan, auto_approve, account, force_large, router.as_ref()))
         }
         ConfigCommand::Export { account, force } => runtime()?.block_on(tool.export(&account, force)),
         ConfigCommand::History { command: Some(HistoryCommand::Verify), .. } => tool.verify_history(),
-        ConfigCommand::History { command: None, account, limit } => tool.history(account.as_deref(), limit),
+        ConfigCommand::History { command: None, account, limit, remote: true, since } => {
+            runtime()?.block_on(tool.remote_history(account.as_deref(), limit, since))
+        }
+        ConfigCommand::History { command: None, account, limit, .. } => tool.history(account.as_deref(), limit),
         ConfigCommand::Scan { account, wait, poll } => runtime()?.block_on(tool.scan(&account, wait, poll)),
         ConfigCommand::Render { file } => tool.render(&file),
-        ConfigCommand::Schema { kind } => schema(kind.as_deref()),
+        ConfigCommand::Schema { kind } => schema(common.format, kind.as_deref()),
         ConfigCommand::Catalogue(CatalogueCommand::Update) => runtime()?.block_on(tool.update_catalogue()),
     }
 }
@@ -163,8 +179,12 @@ fn overrides(extra: &[String]) -> Result<Vec<(String, Value)>, Failure> {
         .collect()
 }
 
-fn schema(kind: Option<&str>) -> Outcome {
+fn schema(format: Format, kind: Option<&str>) -> Outcome {
     let all = load::schemas();
+    if format == Format::Markdown {
+        print!("{}", config_sync::reference::markdown(&all));
+        return Ok(DONE);
+    }
     match kind {
         None => print::json(&all),
         Some(kind) => match all.get(kind) {
@@ -248,7 +268,7 @@ impl Tool<'_> {
     async fn make_plan(
         &self,
         checked: &Checked,
-        conformity: &Conformity,
+        (api, tenant): (&dyn ReadConformity, &str),
         parallelism: usize,
         only: &[String],
         salt: String,
@@ -258,21 +278,27 @@ impl Tool<'_> {
             Progress::Accounts(count) => bar.set_length(u64::try_from(count).unwrap_or(u64::MAX)),
             Progress::Read => bar.inc(1),
         };
-        let options =
-            PlanOptions { only, tenant: conformity.base(), parallelism, salt, now_ms: now_ms(), progress: &progress };
-        let plan = config_sync::plan(conformity, checked, options).await.map_err(Failure::failed);
+        let options = PlanOptions { only, tenant, parallelism, salt, now_ms: now_ms(), progress: &progress };
+        let plan = config_sync::plan(api, checked, options).await.map_err(Failure::failed);
         bar.finish_and_clear();
-        let plan = plan?;
+        let mut plan = plan?;
+        self.blame(checked, api, &mut plan).await;
         if !only.is_empty() && plan.sections.is_empty() {
             return Err(Failure::failed(format!("no managed account is named {}", only.join(", "))));
         }
         Ok(plan)
     }
 
-    async fn plan(&self, out: Option<PathBuf>, only: &[String], detailed: bool) -> Outcome {
+    async fn plan(&self, out: Option<PathBuf>, only: &[String], detailed: bool, cache: Option<&Path>) -> Outcome {
         let checked = self.check()?;
         let (conformity, parallelism) = self.conformity(Some(&checked.directory))?;
-        let plan = self.make_plan(&checked, &conformity, parallelism, only, new_salt()).await?;
+        let base = conformity.base().to_owned();
+        let cached = cache.map(|path| Cached::open(&conformity, path, &base, conformity.key(), now_ms()));
+        let api: &dyn ReadConformity = cached.as_ref().map_or(&conformity, |cached| cached);
+        let plan = self.make_plan(&checked, (api, &base), parallelism, only, new_salt()).await?;
+        if let (Some(cached), Some(path)) = (&cached, cache) {
+            cached.save().map_err(|error| Failure::failed(format!("write {}: {error}", path.display())))?;
+        }
         match self.common.format {
             Format::Json => print::json(&plan),
             Format::Markdown => print!("{}", show::markdown(&plan)),

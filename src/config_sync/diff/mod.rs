@@ -2,6 +2,7 @@
 
 mod items;
 mod organisation;
+mod platform;
 
 use std::collections::BTreeMap;
 
@@ -17,7 +18,7 @@ use super::{
     remembered::Remembered,
     resolve::{Managed, Wanted, glob_fits, names},
     rules,
-    schema::{Mode, Rule},
+    schema::{ApplyBy, Mode, Rule},
 };
 
 /// What a comparison needs to know besides both sides.
@@ -46,7 +47,7 @@ impl Context<'_> {
 
 /// A change whose call is still to be filled in.
 fn change(kind: Kind, name: &str, action: Action, fields: Vec<FieldChange>, write: Write) -> Change {
-    Change { kind, name: name.to_owned(), action, fields, refused: None, write }
+    Change { kind, name: name.to_owned(), action, fields, refused: None, by: None, write }
 }
 
 fn patch(path: String, body: Value) -> Write {
@@ -178,29 +179,29 @@ fn bot(_context: &Context<'_>, section: &mut Section, account: &ActualAccount, w
     section.changes.push(change(Kind::Bot, "bot", Action::Update, changes, patch(path, body)));
 }
 
-/// What is wanted of each rule: the profiles in order, then the account's own.
+/// What is wanted of each rule: over what the platform's applies leave, the profiles in order, then the account's own.
 fn wanted_rules(
     context: &Context<'_>,
     section: &mut Section,
     account: &ActualAccount,
+    rules_then: &BTreeMap<String, Value>,
     wanted: &Wanted,
 ) -> BTreeMap<String, Value> {
     let mut next: BTreeMap<String, Value> = BTreeMap::new();
-    let live = |id: &str| {
-        account.rules.get(id).cloned().unwrap_or_else(|| rules::default_setting(id, context.catalogue.get(id)))
-    };
+    let live =
+        |id: &str| rules_then.get(id).cloned().unwrap_or_else(|| rules::default_setting(id, context.catalogue.get(id)));
     // A pattern for all accounts may name rules of other clouds.
     let foreign = |id: &str| {
         context.catalogue.get(id).is_some_and(|rule| !rule.provider.is_empty() && rule.provider != account.provider)
     };
     let expired = |rule: &Rule| rule.expires.as_deref().is_some_and(|date| super::dates::is_over(date, context.now_ms));
-    for used in &wanted.profiles {
+    for used in wanted.profiles.iter().filter(|used| used.apply == ApplyBy::ConfigSync) {
         let Some(profile) = context.directory.profiles.iter().find(|profile| profile.value.name == used.profile) else {
             section.errors.push(format!("profile `{}` is not in profiles/", used.profile));
             continue;
         };
         if used.mode == Mode::Replace {
-            for (id, setting) in account.rules.iter().filter(|(_, setting)| setting["configured"] != false) {
+            for (id, setting) in rules_then.iter().filter(|(_, setting)| setting["configured"] != false) {
                 let mut default = rules::default_setting(id, context.catalogue.get(id));
                 if !used.exceptions {
                     // An account's exceptions are never wiped unless that is asked for.
@@ -210,7 +211,7 @@ fn wanted_rules(
             }
         }
         for (id, rule) in profile.value.rules.iter().filter(|(id, _)| !foreign(id)) {
-            let configured = account.rules.get(id).is_some_and(|setting| setting["configured"] != false);
+            let configured = rules_then.get(id).is_some_and(|setting| setting["configured"] != false);
             if used.mode == Mode::FillGaps && configured && !next.contains_key(id) {
                 continue;
             }
@@ -231,11 +232,13 @@ fn wanted_rules(
 }
 
 fn account_rules(context: &Context<'_>, section: &mut Section, account: &ActualAccount, wanted: &Wanted) {
-    let next = wanted_rules(context, section, account, wanted);
+    // What is there once the platform has applied its profiles.
+    let rules_then = platform::applied(context, section, account, &wanted.profiles);
+    let next = wanted_rules(context, section, account, &rules_then, wanted);
     section.managed += next.len();
     for (id, setting) in next {
         let catalogue = context.catalogue.get(&id);
-        let live = account.rules.get(&id).cloned().unwrap_or_else(|| rules::default_setting(&id, catalogue));
+        let live = rules_then.get(&id).cloned().unwrap_or_else(|| rules::default_setting(&id, catalogue));
         let changes = fields("", &rules::compared(&live), &rules::compared(&setting), &NO_SECRETS);
         if changes.is_empty() {
             continue;

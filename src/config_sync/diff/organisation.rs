@@ -117,6 +117,7 @@ pub(super) fn profiles(context: &Context<'_>, section: &mut Section, live: &Orga
             action,
             fields: changes,
             refused: None,
+            by: None,
             write,
         });
     }
@@ -138,6 +139,7 @@ pub(super) fn profiles(context: &Context<'_>, section: &mut Section, live: &Orga
             action: Action::Delete,
             fields: changes,
             refused: None,
+            by: None,
             write,
         });
     }
@@ -181,6 +183,7 @@ pub(super) fn groups(context: &Context<'_>, section: &mut Section, live: &Organi
                 action,
                 fields: changes,
                 refused: None,
+                by: None,
                 write,
             });
         }
@@ -203,6 +206,7 @@ pub(super) fn groups(context: &Context<'_>, section: &mut Section, live: &Organi
             action: Action::Delete,
             fields: changes,
             refused: None,
+            by: None,
             write,
         });
     }

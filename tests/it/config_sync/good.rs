@@ -81,6 +81,13 @@ async fn alike_changes_are_told_once_and_the_markdown_fits_a_comment() {
     let markdown = tenant.expect(0, &["plan", "--format", "markdown"]).await;
     assert!(markdown.contains("<details>") && markdown.len() < 60_000, "{markdown}");
     let plan = tenant.json(&["plan", "--account", "*"]).await;
+    let schema = findings_router::config_sync::load::schemas()["plan"].clone();
+    let problems: Vec<String> = jsonschema::validator_for(&schema)
+        .expect("a schema")
+        .iter_errors(&plan)
+        .map(|error| error.to_string())
+        .collect();
+    assert_eq!(problems, Vec::<String>::new());
     assert_eq!((&plan["counts"], &plan["calls"]), (&json!([0, 60, 0]), &json!(60)));
 }
 
@@ -115,6 +122,12 @@ fn the_example_is_valid_and_its_schemas_are_those_of_the_types() {
             "write it anew: findings-router config schema {kind} > examples/conformity/schema/{kind}.json"
         );
     }
+    let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/config-sync-reference.md");
+    assert_eq!(
+        std::fs::read_to_string(reference).expect("the reference"),
+        findings_router::config_sync::reference::markdown(&findings_router::config_sync::load::schemas()),
+        "write it anew: findings-router config schema --format markdown > docs/config-sync-reference.md"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

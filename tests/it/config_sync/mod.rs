@@ -1,5 +1,7 @@
-//! Configuration as code: the built binary against a simulated Conformity. `bad` is what goes wrong, `good` what must go right.
+//! Configuration as code: the built binary against a simulated Conformity. `bad` is what goes wrong, `good` what must go
+//! right, `around` what is beside: the router, the platform's own doings, the cache.
 
+mod around;
 mod bad;
 mod good;
 
