@@ -13,7 +13,7 @@ pub use text::{markdown, plain_text};
 
 use crate::{
     finding::RawMessage,
-    store::{Told, NoiseFinding, OpenTicket},
+    store::{NoiseFinding, OpenTicket, Told},
 };
 
 const DAY: i64 = 86_400_000;
