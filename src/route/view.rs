@@ -23,6 +23,7 @@ pub struct HistoryView(Arc<History>, i64);
 
 /// What a script may ask of `finding`.
 pub const FIELDS: &[&str] = &[
+    "config_changed",
     "id",
     "key",
     "account_id",
