@@ -5,6 +5,7 @@ mod config;
 mod print;
 mod replay;
 mod routes;
+mod routes_test;
 mod run;
 mod silences;
 mod store;
@@ -133,11 +134,8 @@ enum Command {
 
 #[derive(Subcommand)]
 enum RoutesCommand {
-    /// Runs the *.cases.json beside the scripts.
-    Test {
-        /// Directory of the scripts; without it, that of the configuration, else ./routes.
-        dir: Option<PathBuf>,
-    },
+    /// Reads the scripts for mistakes, runs the *.cases.json beside them, and says what no case reaches.
+    Test(routes_test::TestArgs),
     /// Shows what each script decides on one event, and why.
     Explain {
         /// File with the event in any envelope; `-` is standard input.

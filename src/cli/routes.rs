@@ -9,20 +9,20 @@ use crate::{
     clock::now_ms,
     decode::decode,
     finding::{Change, History, RawMessage},
-    route::{Action, RouteError, RouteLimits, Routes, run_cases},
+    route::{Action, RouteError, RouteLimits, Routes},
     settings::Settings,
 };
 
 pub fn routes(common: &Common, command: RoutesCommand) -> Outcome {
     match command {
-        RoutesCommand::Test { dir } => test(common, dir),
+        RoutesCommand::Test(args) => super::routes_test::test(common, args),
         RoutesCommand::Explain { file, routes } => explain(common, &file, routes),
         RoutesCommand::Replay(args) => super::replay::replay(common, args),
     }
 }
 
 /// The directory that was named, else that of the configuration, else ./routes.
-fn load(common: &Common, dir: Option<PathBuf>) -> Result<(Routes, RouteLimits), Failure> {
+pub(super) fn load(common: &Common, dir: Option<PathBuf>) -> Result<(Routes, RouteLimits), Failure> {
     let (dir, limits) = match dir {
         Some(dir) => (dir, RouteLimits::default()),
         None if common.config.exists() => {
@@ -39,33 +39,6 @@ fn load(common: &Common, dir: Option<PathBuf>) -> Result<(Routes, RouteLimits), 
 
 pub(super) fn invalid(problems: Vec<RouteError>) -> Failure {
     Failure::invalid(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: "))
-}
-
-fn test(common: &Common, dir: Option<PathBuf>) -> Outcome {
-    let (routes, limits) = load(common, dir)?;
-    let cases = run_cases(&routes, &limits).map_err(invalid)?;
-    let failed = cases.iter().filter(|case| case.problem.is_some()).count();
-    let untested: Vec<&str> = routes
-        .names()
-        .filter(|name| !cases.iter().any(|case| case.file.ends_with(&format!("{name}.cases.json"))))
-        .collect();
-    match common.format {
-        Format::Json => print::json(&json!({ "passed": cases.len() - failed, "failed": failed, "cases": cases,
-            "scripts_without_cases": untested })),
-        Format::Text | Format::Markdown => {
-            for case in &cases {
-                match &case.problem {
-                    None => println!("ok      {}: {}", case.file, case.name),
-                    Some(problem) => println!("FAILED  {}: {}\n      {problem}", case.file, case.name),
-                }
-            }
-            for name in &untested {
-                println!("no case reaches {name}.rhai");
-            }
-            println!("{} passed, {failed} failed", cases.len() - failed);
-        }
-    }
-    Ok(if failed == 0 { DONE } else { FAILED })
 }
 
 fn explain(common: &Common, file: &str, dir: Option<PathBuf>) -> Outcome {
