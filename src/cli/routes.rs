@@ -9,12 +9,13 @@ use crate::{
     clock::now_ms,
     decode::decode,
     finding::{Change, History, RawMessage},
-    route::{Action, RouteError, RouteLimits, Routes},
+    route::{RouteError, RouteLimits, Routes},
     settings::Settings,
 };
 
 pub fn routes(common: &Common, command: RoutesCommand) -> Outcome {
     match command {
+        RoutesCommand::Shadow => super::shadow::shadow(common),
         RoutesCommand::Test(args) => super::routes_test::test(common, args),
         RoutesCommand::Explain { file, routes } => explain(common, &file, routes),
         RoutesCommand::Replay(args) => super::replay::replay(common, args),
@@ -57,43 +58,9 @@ fn explain(common: &Common, file: &str, dir: Option<PathBuf>) -> Outcome {
         let change = if finding.failed() { Change::Opened } else { Change::Passing };
         let decision = routes.decide(&finding, change, &Arc::new(History::default()), false, &limits);
         if common.format == Format::Text {
-            println!(
-                "{}  {} {} {}",
-                print::plain(&finding.id),
-                finding.status.as_str(),
-                finding.risk.as_str(),
-                decision.env
-            );
-            println!("  score {}", decision.score);
-            for (script, score) in &decision.scores {
-                println!("    {script}: {score}");
-            }
-            for action in &decision.actions {
-                match action {
-                    Action::Send(send) => {
-                        let line = send.line.map_or_else(String::new, |line| format!(":{line}"));
-                        let channel =
-                            send.channel.as_deref().map_or_else(String::new, |channel| format!(" in {channel}"));
-                        println!(
-                            "  send to {}{channel}, priority {} ({}{line})",
-                            send.target, send.priority, send.script
-                        );
-                    }
-                    Action::Hold { script, for_ms, reason } => {
-                        println!("  hold for {} s: {} ({script})", for_ms / 1000, print::plain(reason));
-                    }
-                }
-            }
-            for skip in &decision.skips {
-                let line = skip.line.map_or_else(String::new, |line| format!(":{line}"));
-                println!("  skip: {} ({}{line})", print::plain(&skip.reason), skip.script);
-            }
-            for failure in &decision.failures {
-                println!("  FAILED {}: {}", failure.at, print::plain(&failure.reason));
-            }
-            for (script, text) in &decision.logs {
-                println!("  log {script}: {}", print::plain(text));
-            }
+            let (id, status, risk) = (&finding.id, finding.status.as_str(), finding.risk.as_str());
+            let title = format!("{id}  {status} {risk} {} {}", decision.env, change.as_str());
+            print!("{}", super::tree::decision(title, &decision).draw());
         }
         reports.push(
             json!({ "check_id": finding.id, "event_id": finding.event_id, "change": change, "decision": decision }),

@@ -91,6 +91,9 @@ fn show_coverage(coverage: &Coverage) {
     for missed in &coverage.missed {
         println!("missed  {}: {}", missed.at, missed.what);
     }
+    for file in &coverage.not_measured {
+        println!("not measured: {file} is written in a way that can't be counted");
+    }
     let (functions, branches) = (coverage.functions, coverage.branches);
     println!(
         "cases reach {} of {} functions, {} of {} branches ({} %)",

@@ -133,6 +133,7 @@ impl Engine {
         }
         if matches!(change, Change::Resolved | Change::Suppressed) {
             let mut gone = notice::notice(finding, known, decision.score, &decision.env);
+            gone.explain = notice::explain(self.explain_url.as_deref(), finding);
             if change == Change::Suppressed {
                 gone.ended = Some("Suppressed in Conformity".to_owned());
             }

@@ -45,6 +45,8 @@ pub struct Coverage {
     pub functions: Reached,
     pub branches: Reached,
     pub missed: Vec<Missed>,
+    /// Scripts that are written in a way that can't be counted.
+    pub not_measured: Vec<String>,
 }
 
 const COUNT: &str = "covered__";
@@ -78,7 +80,14 @@ pub fn measure(directory: &Path, limits: &RouteLimits) -> Result<Coverage, Vec<R
         if ast.iter_functions().any(|function| function.name == "score") {
             scoring.push(file.clone());
         }
-        *text = plan.count(file, text, &ast);
+        let points = plan.points.len();
+        let counted = plan.count(file, text, &ast);
+        if parser.compile(&counted).is_ok() {
+            *text = counted;
+        } else {
+            plan.points.truncate(points);
+            plan.not_measured.push(file.clone());
+        }
     }
     let live: Arc<Vec<AtomicU64>> = Arc::new((0..plan.counters).map(|_| AtomicU64::new(0)).collect());
     let counters = Arc::clone(&live);
@@ -115,6 +124,7 @@ struct Plan {
     counters: usize,
     owners: Vec<(usize, String)>,
     points: Vec<Point>,
+    not_measured: Vec<String>,
 }
 
 /// Texts to insert, before the character at a line and column (both from 1).
@@ -154,7 +164,7 @@ impl Plan {
     }
 
     fn report(&self, directory: &Path, totals: &[u64]) -> Coverage {
-        let mut coverage = Coverage::default();
+        let mut coverage = Coverage { not_measured: self.not_measured.clone(), ..Coverage::default() };
         for point in &self.points {
             let reached = match point.hits {
                 Hits::Of(number) => totals[number] > 0,
@@ -174,6 +184,21 @@ impl Plan {
         coverage.missed.sort_by_key(|missed| natural(&missed.at));
         coverage
     }
+}
+
+/// Where an expression begins: the place of `a < b` is its operator.
+fn start(expression: &Expr) -> Position {
+    let mut first = expression.position();
+    let key = |at: Position| (at.line().unwrap_or(usize::MAX), at.position().unwrap_or(usize::MAX));
+    expression.walk(&mut Vec::new(), &mut |path| {
+        if let Some(node) = path.last()
+            && key(node.position()) < key(first)
+        {
+            first = node.position();
+        }
+        true
+    });
+    first
 }
 
 /// Line 9 comes before line 10.
@@ -237,7 +262,7 @@ impl Marks<'_> {
                     self.brace(flow.branch.position(), "this `else` is never taken".to_owned(), false);
                 } else if flow.branch.is_empty()
                     && let Some(taken) = taken
-                    && let Some(evaluated) = self.before(flow.expr.start_position())
+                    && let Some(evaluated) = self.before(start(&flow.expr))
                 {
                     let what = "this `if` is never false".to_owned();
                     self.point(*at, what, false, Hits::Rest(evaluated, taken));
@@ -271,15 +296,15 @@ impl Marks<'_> {
                 return;
             }
             let at = match block.statements() {
-                [Stmt::If(flow, _)] => flow.expr.start_position(),
-                [Stmt::Return(Some(value), ..)] => value.start_position(),
+                [Stmt::If(flow, _)] => start(&flow.expr),
+                [Stmt::Return(Some(value), ..)] => start(value),
                 [Stmt::FnCall(_, at)] => *at,
-                [Stmt::Expr(value)] => value.start_position(),
+                [Stmt::Expr(value)] => start(value),
                 _ => Position::NONE,
             };
             self.counted(at, what);
         } else {
-            self.counted(value.start_position(), what);
+            self.counted(start(value), what);
         }
     }
 

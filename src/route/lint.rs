@@ -38,7 +38,17 @@ pub struct Hint {
 
 /// What the router gives to scripts.
 const OURS: [&str; 11] = [
-    "send", "skip", "hold", "lookup", "matches", "has_tag", "in_cidr", "hours_between", "local_time", "log", "timestamp",
+    "send",
+    "skip",
+    "hold",
+    "lookup",
+    "matches",
+    "has_tag",
+    "in_cidr",
+    "hours_between",
+    "local_time",
+    "log",
+    "timestamp",
 ];
 
 /// Reads every script of the directory; hints in the order of files and lines.
@@ -82,7 +92,9 @@ pub fn lint(directory: &Path, limits: &RouteLimits) -> Result<Vec<Hint>, Vec<Rou
 fn used(ast: &AST, names: &mut HashSet<String>) {
     ast.walk(&mut |path| {
         match path.last() {
-            Some(ASTNode::Stmt(Stmt::FnCall(call, _)) | ASTNode::Expr(Expr::FnCall(call, _) | Expr::MethodCall(call, _))) => {
+            Some(
+                ASTNode::Stmt(Stmt::FnCall(call, _)) | ASTNode::Expr(Expr::FnCall(call, _) | Expr::MethodCall(call, _)),
+            ) => {
                 names.insert(call.name.to_string());
             }
             Some(ASTNode::Expr(Expr::StringConstant(text, _))) => drop(names.insert(text.to_string())),
@@ -193,7 +205,8 @@ impl Reader<'_> {
 
     fn names(&mut self, used: &HashSet<String>) {
         for function in self.functions.clone() {
-            let (name, parameters, at) = (function.name.as_str(), function.params.len(), function.body.start_position());
+            let (name, parameters, at) =
+                (function.name.as_str(), function.params.len(), function.body.start_position());
             if name.starts_with("anon$") {
                 continue;
             }
@@ -232,18 +245,16 @@ impl Reader<'_> {
                 (true, "score") => self.say(
                     Level::Error,
                     at,
-                    "fn score ends without a score here; return the one it was given where it has no opinion".to_owned(),
+                    "fn score ends without a score here; return the one it was given where it has no opinion"
+                        .to_owned(),
                 ),
                 (true, _) => self.say(
                     Level::Warning,
                     at,
-                    "fn route ends without a word here; return skip(reason), or [] where nobody will ask why".to_owned(),
+                    "fn route ends without a word here; return skip(reason), or [] where nobody will ask why"
+                        .to_owned(),
                 ),
-                (false, _) => self.say(
-                    Level::Warning,
-                    at,
-                    format!("fn {name} returns a value elsewhere, and () here"),
-                ),
+                (false, _) => self.say(Level::Warning, at, format!("fn {name} returns a value elsewhere, and () here")),
             }
         }
     }
@@ -315,7 +326,11 @@ impl Reader<'_> {
                 {
                     let names = self.tables.names();
                     let near = suggestion(table, &names);
-                    self.say(Level::Error, at, format!("there is no table `{table}`{near} There are: {}", names.join(", ")));
+                    self.say(
+                        Level::Error,
+                        at,
+                        format!("there is no table `{table}`{near} There are: {}", names.join(", ")),
+                    );
                 }
             }
             ("hold", 2) => {

@@ -89,7 +89,7 @@ struct BacklogSettings {
     warn_at: Option<String>,
 }
 
-const TOP_KEYS: [&str; 18] = [
+const TOP_KEYS: [&str; 20] = [
     "listen",
     "store",
     "routes",
@@ -108,6 +108,8 @@ const TOP_KEYS: [&str; 18] = [
     "search_link",
     "storms",
     "budget",
+    "explain_url",
+    "shadow_routes",
 ];
 
 /// A document with its file's name.
@@ -290,7 +292,7 @@ impl Reader<'_> {
             max_bytes,
             warn_bytes,
         };
-        if kind == "file"
+        if matches!(kind.as_str(), "file" | "archive")
             && let Some(Value::String(place)) = own.get_mut("path")
         {
             *place = resolve(file, place).display().to_string();

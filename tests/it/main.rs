@@ -38,10 +38,16 @@ mod remediation;
 mod replay;
 // Storms and budgets.
 mod restraint;
+// `routes test`: reading, cases, coverage.
+mod routes_test;
 // Scripts that are wrong or hostile.
 mod scripts;
+// Candidate scripts beside the live ones; why something was sent.
+mod shadow;
 // Mutes.
 mod silences;
 mod support;
 // The log and traces.
 mod telemetry;
+// A year of a company, replayed.
+mod year;
