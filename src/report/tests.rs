@@ -15,11 +15,9 @@ fn finding(id: i64, rule: &str, risk: &str) -> NoiseFinding {
         failing: true,
         times_failed: 1,
         opened_at: Some(NOW - 5 * DAY),
-        json: format!(
-            r#"{{"id":"ccc:acc:{rule}:S3:global:b{id}","accountId":"acc","ruleId":"{rule}","status":"FAILURE","riskLevel":"{risk}",
-               "lastModifiedDate":{NOW},"tags":["Team::team-{}"]}}"#,
-            id % 2
-        )
+        json: serde_json::json!({ "id": format!("ccc:acc:{rule}:S3:global:b{id}"), "accountId": "acc", "ruleId": rule,
+            "status": "FAILURE", "riskLevel": risk, "lastModifiedDate": NOW, "tags": [format!("Team::team-{}", id % 2)] })
+        .to_string()
         .into_bytes(),
         ..NoiseFinding::default()
     }

@@ -34,7 +34,7 @@ pub struct YearOptions {
 impl Default for YearOptions {
     /// 2026, small enough for a test.
     fn default() -> Self {
-        Self { seed: 1, accounts: 12, resources: 16, run_every: 7, start_ms: 1_767_225_600_000 }
+        Self { seed: 1, accounts: 16, resources: 12, run_every: 7, start_ms: 1_767_225_600_000 }
     }
 }
 
