@@ -26,7 +26,7 @@ pub fn html(report: &NoiseReport) -> String {
         report.by_day.iter().enumerate().map(|(day, count)| (format!("day {}", day + 1), *count)).collect::<Vec<_>>();
     page.push_str(&columns("Interrupts a day", &days));
     for sheet in sheets(report).into_iter().filter(|sheet| !sheet.rows.is_empty()) {
-        let _ = write!(page, "<h2>{}</h2>\n", escaped(sheet.title));
+        let _ = writeln!(page, "<h2>{}</h2>", escaped(sheet.title));
         match sheet.title {
             "Rules that interrupt most" => {
                 page.push_str(&bars(

@@ -145,9 +145,8 @@ impl Plan {
             }
         }
         ast.walk(&mut |path| {
-            match path.last() {
-                Some(ASTNode::Stmt(statement)) => marks.statement(statement),
-                Some(ASTNode::Expr(_)) | None | Some(_) => {}
+            if let Some(ASTNode::Stmt(statement)) = path.last() {
+                marks.statement(statement);
             }
             true
         });

@@ -2,6 +2,8 @@
 
 // What an operator may change over HTTP.
 mod admin;
+// The archive, killed and replayed.
+mod archive;
 // Reads our sources: who may import whom.
 mod architecture;
 // Hostile input and broken machines.

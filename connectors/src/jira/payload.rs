@@ -105,12 +105,11 @@ pub fn parts(delivery: &Delivery, notice: &Notice, tight: bool) -> Vec<Part> {
         "Score {}, routed by {routed}. fr-{}",
         notice.score, delivery.fingerprint
     ))));
-    match notice.explain.as_deref() {
-        Some(explain) => match safe_link(explain) {
-            Some(url) => parts.push(Part::Link("Why this ticket", url.to_owned())),
-            None => parts.push(Part::Text(one_line(&format!("Why: {explain}")))),
-        },
-        None => {}
+    if let Some(explain) = notice.explain.as_deref() {
+        parts.push(match safe_link(explain) {
+            Some(url) => Part::Link("Why this ticket", url.to_owned()),
+            None => Part::Text(one_line(&format!("Why: {explain}"))),
+        });
     }
     parts
 }

@@ -149,12 +149,12 @@ impl Year {
                 failing: hash % 100 < if from > 0 { 30 } else { 6 },
                 from,
                 until,
-                flaps: self.draw(4, key << 4 | n) % 60 == 0,
+                flaps: self.draw(4, key << 4 | n).is_multiple_of(60),
             });
         }
         // The newest rule of four services comes in the course of the year.
         if let Some(release) = RELEASES.get(place % 8).filter(|day| **day >= from && **day < until) {
-            let failing = self.draw(5, key) % 2 == 0;
+            let failing = self.draw(5, key).is_multiple_of(2);
             let (account, from) = (account, *release);
             let rule = newest[place];
             let check =
@@ -176,7 +176,7 @@ impl Year {
             "HIGH" => (DAY, 20 * DAY),
             _ => (5 * DAY, 120 * DAY),
         };
-        (hash % 11 != 0).then(|| least + mix(hash) % (most - least))
+        (!hash.is_multiple_of(11)).then(|| least + mix(hash) % (most - least))
     }
 
     fn fail(&mut self, check: usize, at: u64, deployed: bool, out: &mut Vec<(u64, usize, bool)>) {
@@ -219,7 +219,7 @@ impl Year {
         // The bot tells of everything, whether it changed or not.
         for number in 0..self.checks.len() {
             let check = &self.checks[number];
-            let due = (day + check.account as u64) % self.options.run_every.max(1) == 0;
+            let due = (day + check.account as u64).is_multiple_of(self.options.run_every.max(1));
             if due && check.from < day && check.until > day {
                 out.push((begin + 22 * HOUR + number as u64 % HOUR, number, !check.failing));
             }
@@ -250,7 +250,7 @@ impl Year {
     fn flap(&mut self, day: u64, begin: u64, out: &mut Vec<(u64, usize, bool)>) {
         for number in 0..self.checks.len() {
             let check = &self.checks[number];
-            let week = self.draw(9, (day / 7) << 32 | number as u64) % 4 == 0;
+            let week = self.draw(9, (day / 7) << 32 | number as u64).is_multiple_of(4);
             if check.flaps && week && !check.failing && check.from < day && check.until > day {
                 for turn in 0..3 {
                     let at = begin + 3 * HOUR + turn * 6 * HOUR;
