@@ -46,7 +46,8 @@ async fn a_router_that_is_killed_leaves_an_archive_that_a_replay_reads_and_nothi
     assert!(files.iter().all(|(name, _)| name.ends_with(".jsonl.zst")), "all are finished: {files:?}");
     let routes = bench.folder().join("next");
     std::fs::create_dir_all(&routes).expect("a folder");
-    std::fs::write(routes.join("a.rhai"), "fn route(f) { if f.failed { [send(\"soc\")] } else { [] } }").expect("written");
+    std::fs::write(routes.join("a.rhai"), "fn route(f) { if f.failed { [send(\"soc\")] } else { [] } }")
+        .expect("written");
     let archive = bench.folder().join("archive").display().to_string();
     let next = routes.display().to_string();
     let report = bench.json(&["routes", "replay", &archive, "--routes", &next]).await;

@@ -58,13 +58,16 @@ fn oracle(events: &[String], routes: &Routes) -> (usize, usize, HashMap<String, 
         let env = routes.env_of(&finding);
         let worst = finding.risk.rank() >= 4 && env == "prod";
         let mut at_once = false;
-        for held in [false, true] {
-            let decision = routes.decide(&finding, Change::Opened, &Arc::new(History::default()), held, &limits);
+        // Fresh and a month old: what is decided lies between the two.
+        let month = History { failing_since: Some(finding.received_at - 30 * 86_400_000), ..History::default() };
+        for (history, held) in [(History::default(), false), (History::default(), true), (month.clone(), false), (month, true)] {
+            let now = !held && history.failing_since.is_none();
+            let decision = routes.decide(&finding, Change::Opened, &Arc::new(history), held, &limits);
             for action in &decision.actions {
                 if let Action::Send(send) = action
                     && send.digest.is_none()
                 {
-                    at_once |= !held && send.target != "siem";
+                    at_once |= now && send.target != "siem";
                     let key = format!("{:?}", (send.group.as_ref().unwrap_or(&finding.id), &send.channel));
                     keys.entry(send.target.clone()).or_default().insert(key);
                 }
