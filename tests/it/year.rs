@@ -60,7 +60,9 @@ fn oracle(events: &[String], routes: &Routes) -> (usize, usize, HashMap<String, 
         let mut at_once = false;
         // Fresh and a month old: what is decided lies between the two.
         let month = History { failing_since: Some(finding.received_at - 30 * 86_400_000), ..History::default() };
-        for (history, held) in [(History::default(), false), (History::default(), true), (month.clone(), false), (month, true)] {
+        for (history, held) in
+            [(History::default(), false), (History::default(), true), (month.clone(), false), (month, true)]
+        {
             let now = !held && history.failing_since.is_none();
             let decision = routes.decide(&finding, Change::Opened, &Arc::new(history), held, &limits);
             for action in &decision.actions {
