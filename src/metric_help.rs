@@ -2,7 +2,7 @@
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
-const COUNTERS: [(&str, &str); 14] = [
+const COUNTERS: [(&str, &str); 15] = [
     ("findings_router_received_total", "Messages taken from a source."),
     ("findings_router_empty_receives_total", "Polls of a queue that brought nothing."),
     ("findings_router_test_messages_total", "Test messages of Conformity."),
@@ -13,6 +13,7 @@ const COUNTERS: [(&str, &str); 14] = [
     ("findings_router_routed_total", "Sends that scripts asked for."),
     ("findings_router_silenced_total", "Sends that a silence kept from their target."),
     ("findings_router_kept_total", "Sends that a storm or a budget kept from their target."),
+    ("findings_router_shadow_total", "Events that the shadow scripts saw, by how they differ."),
     ("findings_router_deliveries_total", "Tries to deliver, by outcome class."),
     ("findings_router_admin_calls_total", "Calls of the admin API, by HTTP status."),
     ("findings_router_trace_exports_total", "Requests to the collector of traces, sent or failed."),

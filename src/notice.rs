@@ -35,11 +35,35 @@ pub fn payload(finding: &Finding, known: &Known, send: &Send, score: i64, env: &
     Payload { notice, options }
 }
 
+/// How to see why something was sent: `explain_url` filled in, else the command line to run.
+///
+/// A check id comes from outside: one that a shell would read as more than a name gives no command line.
+pub fn explain(template: Option<&str>, finding: &Finding) -> Option<String> {
+    match template {
+        Some(template) => {
+            let encoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+            // `+` means a space only in forms.
+            let encoded = |text: &str| encoded(text).replace('+', "%20");
+            let filled = template.replace("{event_id}", &finding.event_id);
+            Some(filled.replace("{check_id}", &encoded(&finding.id)))
+        }
+        None => {
+            let safe = !finding.id.contains(|c: char| c == '\'' || c.is_control());
+            safe.then(|| format!("findings-router explain '{}'", finding.id))
+        }
+    }
+}
+
+/// Who should act, and which tag says so.
+pub fn owner(finding: &Finding) -> Option<(String, String)> {
+    OWNER_TAGS.iter().find_map(|tag| {
+        finding.tag(tag).filter(|value| !value.is_empty()).map(|value| (value.to_owned(), format!("tag {tag}")))
+    })
+}
+
 /// The notice of a finding as it is now.
 pub fn notice(finding: &Finding, known: &Known, score: i64, env: &str) -> Notice {
-    let owner = OWNER_TAGS.iter().find_map(|tag| {
-        finding.tag(tag).filter(|value| !value.is_empty()).map(|value| (value.to_owned(), format!("tag {tag}")))
-    });
+    let owner = owner(finding);
     let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     Notice {
         title: if finding.rule_title.is_empty() { finding.rule_id.clone() } else { finding.rule_title.clone() },
@@ -77,6 +101,7 @@ pub fn notice(finding: &Finding, known: &Known, score: i64, env: &str) -> Notice
         fix_url: given(&finding.fix_url),
         console_url: given(&finding.link),
         routed_by: Vec::new(),
+        explain: None,
         members: Vec::new(),
         member_count: 0,
         delta: None,

@@ -1,7 +1,7 @@
 //! Puts the service together from its settings, runs it, and ends it without loss.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     future::Future,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -22,6 +22,7 @@ use crate::{
     route::LiveRoutes,
     serve,
     settings::{Settings, SourceSettings},
+    shadow::Shadow,
     silence::Keeper,
     source::{FileSource, Intake, SourceState, SqsSource, Taken, WebhookSource, webhook_routes},
     store::{Access, Retention, Store, StoreError},
@@ -77,8 +78,12 @@ pub async fn run(
     let store = Store::open(&settings.store, Access::Router)?;
     let (lanes, targets) = lanes(settings, &store, options).await?;
     let lanes = Arc::new(Lanes::start(lanes)?);
-    let engine = Engine::new(store.clone(), Arc::clone(&routes), targets, millis(settings.service.dedupe_window))?
+    let records = targets.iter().filter(|(_, target)| target.kind == LaneKind::Records).map(|(name, _)| name.clone());
+    let records: HashSet<String> = records.collect();
+    let mut engine = Engine::new(store.clone(), Arc::clone(&routes), targets, millis(settings.service.dedupe_window))?
         .restrained(settings.service.storms.clone(), settings.service.budget.clone())?;
+    engine.explain_at(settings.service.explain_url.clone());
+    let shadow_watcher = shadow(settings, records, &store, &mut engine);
     let (intake, arrivals) = mpsc::channel::<Vec<Taken>>(CHANNEL);
     let stop = CancellationToken::new();
     let (tasks, sources, webhooks) = start_sources(settings, &intake, &stop).await;
@@ -133,7 +138,7 @@ pub async fn run(
         () = shutdown => tracing::info!("stopping: sources first, then the lanes"),
         () = until_idle(&running, options.until_idle) => {}
     }
-    drop(watcher);
+    drop((watcher, shadow_watcher));
     finish(&running, stop, give_up, tasks, pipeline, settings.service.grace_period).await;
     upkeep.abort();
     for lane in running.lanes.all() {
@@ -153,6 +158,29 @@ pub async fn run(
         }
     }
     Ok(())
+}
+
+/// Candidate scripts that can't be used are said and left out: they never keep the service from running.
+fn shadow(
+    settings: &Settings,
+    records: HashSet<String>,
+    store: &Store,
+    engine: &mut Engine,
+) -> Option<impl Sized + use<>> {
+    let directory = settings.resolve(settings.service.shadow_routes.as_deref()?);
+    let routes = match LiveRoutes::load(directory.clone(), settings.route_limits()) {
+        Ok(routes) => Arc::new(routes),
+        Err(problems) => {
+            tracing::error!(directory = %directory.display(), problems = join(&problems), "the shadow scripts can't be used; the live ones run alone");
+            return None;
+        }
+    };
+    match Shadow::start(Arc::clone(&routes), records, store.clone()) {
+        Ok(shadow) => engine.shadowed_by(shadow),
+        Err(error) => tracing::error!(error = %error, "the thread of the shadow scripts can't be started"),
+    }
+    tracing::info!(directory = %directory.display(), version = routes.current().version(), "shadow scripts run beside the live ones");
+    watch(routes)
 }
 
 pub(crate) fn join(problems: &[crate::route::RouteError]) -> String {

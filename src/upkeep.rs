@@ -109,7 +109,7 @@ fn warn_of_backlogs(lanes: &Lanes) {
 }
 
 /// Exchanges the scripts once their files have changed and rested: editors write in several steps.
-pub fn watch(routes: Arc<LiveRoutes>) -> Option<impl Sized> {
+pub fn watch(routes: Arc<LiveRoutes>) -> Option<impl Sized + use<>> {
     let directory = routes.directory().to_owned();
     let handler = move |changes: DebounceEventResult| {
         let Ok(changes) = changes else { return };

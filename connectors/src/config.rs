@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{Connector, HttpOptions, console, file, jira, slack, sns, splunk};
+use crate::{Connector, HttpOptions, archive, console, file, jira, slack, sns, splunk};
 
 /// The target types that are built.
-pub const KINDS: &[&str] = &["console", "file", "jira", "slack", "sns", "splunk_hec"];
+pub const KINDS: &[&str] = &["archive", "console", "file", "jira", "slack", "sns", "splunk_hec"];
 
 /// What a target is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,7 @@ impl ConfigError {
 /// Builds a target's connector; contacts nothing.
 pub fn connect(kind: &str, name: &str, settings: Value, http: &HttpOptions) -> Result<Box<dyn Connector>, ConfigError> {
     Ok(match kind {
+        "archive" => Box::new(read::<archive::ArchiveConfig>(settings)?.connect()?),
         "console" => Box::new(read::<console::ConsoleConfig>(settings)?.connect()),
         "file" => Box::new(read::<file::FileConfig>(settings)?.connect()?),
         "jira" => Box::new(read::<jira::JiraConfig>(settings)?.connect(name, http)?),
@@ -53,6 +54,7 @@ pub fn connect(kind: &str, name: &str, settings: Value, http: &HttpOptions) -> R
 /// The setting names of a target type, for suggestions.
 pub fn keys(kind: &str) -> &'static [&'static str] {
     match kind {
+        "archive" => archive::KEYS,
         "file" => file::KEYS,
         "jira" => jira::KEYS,
         "slack" => slack::KEYS,

@@ -4,6 +4,7 @@
 //! scripts or the outbox; `deliver` in the router decides what a [`Verdict`] leads to. The compiler
 //! enforces the direction: this crate imports nothing of the router.
 
+pub mod archive;
 pub mod config;
 pub mod console;
 mod delivery;

@@ -59,6 +59,8 @@ pub struct Notice {
     pub console_url: Option<String>,
     /// Scripts that routed it, e.g. `platform_to_jira`.
     pub routed_by: Vec<String>,
+    /// How to see why it was sent: a page, or a command line.
+    pub explain: Option<String>,
     /// What the problem rolls up, when it stands for several findings; empty for one.
     pub members: Vec<Member>,
     /// How many members there are, `members` being the first of them.

@@ -3,9 +3,9 @@
 use connectors::{Connector, Health, Quota, QuotaClosed, Scope};
 use serde_json::json;
 
-use super::{Common, DONE, FAILED, Failure, Format, Outcome, print, runtime, settings};
+use super::{Common, DONE, FAILED, Failure, Format, INVALID, Outcome, print, runtime, settings};
 use crate::{
-    route::{Routes, run_cases},
+    route::{Level, Routes, lint, run_cases},
     settings::{Settings, SourceSettings},
 };
 
@@ -41,6 +41,10 @@ pub fn check(common: &Common, probe: bool) -> Outcome {
         ("scripts".to_owned(), true, format!("{} scripts, version {}", routes.names().count(), routes.version())),
         ("cases".to_owned(), failed.is_empty(), format!("{} of {} passed", cases.len() - failed.len(), cases.len())),
     ];
+    let hints = lint(&settings.routes, &limits).map_err(lines)?;
+    let (errors, warnings): (Vec<_>, Vec<_>) = hints.iter().partition(|hint| hint.level == Level::Error);
+    let counts = format!("{} errors, {} warnings", errors.len(), warnings.len());
+    report.push(("reading the scripts".to_owned(), errors.is_empty(), counts));
     if probe {
         report.extend(runtime()?.block_on(probes(&settings)));
     }
@@ -49,18 +53,23 @@ pub fn check(common: &Common, probe: bool) -> Outcome {
         Format::Json => {
             let checks: Vec<_> =
                 report.iter().map(|(what, ok, detail)| json!({ "check": what, "ok": ok, "detail": detail })).collect();
-            print::json(&json!({ "ok": ok, "checks": checks, "failed_cases": failed }));
+            print::json(&json!({ "ok": ok, "checks": checks, "failed_cases": failed, "hints": hints }));
         }
         Format::Text | Format::Markdown => {
             for (what, ok, detail) in &report {
                 println!("{} {what}: {}", if *ok { "ok    " } else { "FAILED" }, print::plain(detail));
             }
+            super::routes_test::show_hints(&hints);
             for case in failed {
                 println!("  {}: {}\n      {}", case.file, case.name, case.problem.as_deref().unwrap_or_default());
             }
         }
     }
-    Ok(if ok { DONE } else { FAILED })
+    Ok(match (errors.is_empty(), ok) {
+        (false, _) => INVALID,
+        (true, true) => DONE,
+        (true, false) => FAILED,
+    })
 }
 
 async fn probes(settings: &Settings) -> Vec<(String, bool, String)> {

@@ -2,13 +2,17 @@
 
 mod check;
 mod config;
+mod noise;
 mod print;
 mod replay;
 mod routes;
+mod routes_test;
 mod run;
+mod shadow;
 mod silences;
 mod store;
 mod storms;
+mod tree;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -77,7 +81,7 @@ struct Common {
     /// Configuration of the router.
     #[arg(long, global = true, env = "FINDINGS_ROUTER_CONFIG", default_value = "./router.yaml")]
     config: PathBuf,
-    /// How reports are printed; json is one document, markdown is for `config plan` and `routes replay`.
+    /// How reports are printed; json is one document, markdown is for `config plan`, `routes replay` and `findings report`.
     #[arg(long, global = true, value_enum, default_value = "text")]
     format: Format,
     /// How the service logs.
@@ -133,11 +137,8 @@ enum Command {
 
 #[derive(Subcommand)]
 enum RoutesCommand {
-    /// Runs the *.cases.json beside the scripts.
-    Test {
-        /// Directory of the scripts; without it, that of the configuration, else ./routes.
-        dir: Option<PathBuf>,
-    },
+    /// Reads the scripts for mistakes, runs the *.cases.json beside them, and says what no case reaches.
+    Test(routes_test::TestArgs),
     /// Shows what each script decides on one event, and why.
     Explain {
         /// File with the event in any envelope; `-` is standard input.
@@ -148,6 +149,8 @@ enum RoutesCommand {
     },
     /// Shows what would change if other scripts were used, over an archive of events.
     Replay(replay::ReplayArgs),
+    /// Shows what the scripts of `shadow_routes` would have done otherwise, on live traffic.
+    Shadow,
 }
 
 #[derive(Subcommand)]
@@ -178,6 +181,8 @@ enum FindingsCommand {
         #[arg(long, env = "USER", default_value = "", hide_default_value = true)]
         author: String,
     },
+    /// What the noise is, who has it, and what would make it less.
+    Report(noise::NoiseArgs),
 }
 
 #[derive(Subcommand)]
@@ -250,7 +255,10 @@ where
 {
     // A usage error ends with status 2, as clap does by itself.
     let cli = Cli::parse_from(args);
-    let makes_markdown = matches!(cli.command, Command::Config(_) | Command::Routes(RoutesCommand::Replay(_)));
+    let makes_markdown = matches!(
+        cli.command,
+        Command::Config(_) | Command::Routes(RoutesCommand::Replay(_)) | Command::Findings(FindingsCommand::Report(_))
+    );
     let outcome = match cli.command {
         _ if cli.common.format == Format::Markdown && !makes_markdown => {
             Err(Failure::invalid("this command reports as text or json"))
@@ -266,6 +274,7 @@ where
         Command::Findings(FindingsCommand::List { state, account, rule, limit }) => {
             store::list(&cli.common, crate::store::FindingFilter { state, account, rule, limit })
         }
+        Command::Findings(FindingsCommand::Report(args)) => noise::report(&cli.common, args),
         Command::DeadLetters(command) => store::dead_letters(&cli.common, command),
         Command::Silences(command) => silences::silences(&cli.common, command),
         Command::Targets(command) => store::targets(&cli.common, command),

@@ -73,7 +73,8 @@ pub fn replay(common: &Common, args: ReplayArgs) -> Outcome {
             return Err(invalid(problems));
         }
     };
-    let inputs = args.events.iter().map(|path| open(path)).collect::<Result<Vec<_>, _>>()?;
+    let files = args.events.iter().map(|path| files(path)).collect::<Result<Vec<_>, _>>()?.concat();
+    let inputs = files.iter().map(|path| open(path)).collect::<Result<Vec<_>, _>>()?;
     let set = |routes: &Routes| ScriptSet {
         directory: routes.directory().display().to_string(),
         version: routes.version().to_owned(),
@@ -116,10 +117,24 @@ fn kinds(targets: &BTreeMap<String, String>) -> BTreeMap<String, TargetKind> {
     targets.iter().map(|(name, of)| (name.clone(), kind(of))).collect()
 }
 
-fn open(path: &str) -> Result<Input, Failure> {
-    if Path::new(path).is_dir() {
-        return Err(Failure::invalid(format!("{path} is a directory; name its files, e.g. {path}/*.jsonl.gz")));
+/// The finished files of an archive's folder, in order of time; anything else is a file.
+fn files(path: &str) -> Result<Vec<String>, Failure> {
+    if !Path::new(path).is_dir() {
+        return Ok(vec![path.to_owned()]);
     }
+    let entries =
+        std::fs::read_dir(path).map_err(|error| Failure::invalid(format!("read the folder {path}: {error}")))?;
+    let names = entries.filter_map(Result::ok).map(|entry| entry.path().display().to_string());
+    let mut names: Vec<String> = names.filter(|name| name.ends_with(".jsonl.zst")).collect();
+    names.sort();
+    if names.is_empty() {
+        let problem = "is a directory without *.jsonl.zst, which the `archive` target writes";
+        return Err(Failure::invalid(format!("{path} {problem}; name its files, e.g. {path}/*.jsonl.gz")));
+    }
+    Ok(names)
+}
+
+fn open(path: &str) -> Result<Input, Failure> {
     let reader = source::open(path).map_err(|error| Failure::invalid(format!("read {path}: {error}")))?;
     Ok(Input { name: path.to_owned(), reader })
 }

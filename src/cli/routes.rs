@@ -9,20 +9,21 @@ use crate::{
     clock::now_ms,
     decode::decode,
     finding::{Change, History, RawMessage},
-    route::{Action, RouteError, RouteLimits, Routes, run_cases},
+    route::{RouteError, RouteLimits, Routes},
     settings::Settings,
 };
 
 pub fn routes(common: &Common, command: RoutesCommand) -> Outcome {
     match command {
-        RoutesCommand::Test { dir } => test(common, dir),
+        RoutesCommand::Shadow => super::shadow::shadow(common),
+        RoutesCommand::Test(args) => super::routes_test::test(common, args),
         RoutesCommand::Explain { file, routes } => explain(common, &file, routes),
         RoutesCommand::Replay(args) => super::replay::replay(common, args),
     }
 }
 
 /// The directory that was named, else that of the configuration, else ./routes.
-fn load(common: &Common, dir: Option<PathBuf>) -> Result<(Routes, RouteLimits), Failure> {
+pub(super) fn load(common: &Common, dir: Option<PathBuf>) -> Result<(Routes, RouteLimits), Failure> {
     let (dir, limits) = match dir {
         Some(dir) => (dir, RouteLimits::default()),
         None if common.config.exists() => {
@@ -41,33 +42,6 @@ pub(super) fn invalid(problems: Vec<RouteError>) -> Failure {
     Failure::invalid(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: "))
 }
 
-fn test(common: &Common, dir: Option<PathBuf>) -> Outcome {
-    let (routes, limits) = load(common, dir)?;
-    let cases = run_cases(&routes, &limits).map_err(invalid)?;
-    let failed = cases.iter().filter(|case| case.problem.is_some()).count();
-    let untested: Vec<&str> = routes
-        .names()
-        .filter(|name| !cases.iter().any(|case| case.file.ends_with(&format!("{name}.cases.json"))))
-        .collect();
-    match common.format {
-        Format::Json => print::json(&json!({ "passed": cases.len() - failed, "failed": failed, "cases": cases,
-            "scripts_without_cases": untested })),
-        Format::Text | Format::Markdown => {
-            for case in &cases {
-                match &case.problem {
-                    None => println!("ok      {}: {}", case.file, case.name),
-                    Some(problem) => println!("FAILED  {}: {}\n      {problem}", case.file, case.name),
-                }
-            }
-            for name in &untested {
-                println!("no case reaches {name}.rhai");
-            }
-            println!("{} passed, {failed} failed", cases.len() - failed);
-        }
-    }
-    Ok(if failed == 0 { DONE } else { FAILED })
-}
-
 fn explain(common: &Common, file: &str, dir: Option<PathBuf>) -> Outcome {
     let (routes, limits) = load(common, dir)?;
     let mut body = Vec::new();
@@ -84,43 +58,9 @@ fn explain(common: &Common, file: &str, dir: Option<PathBuf>) -> Outcome {
         let change = if finding.failed() { Change::Opened } else { Change::Passing };
         let decision = routes.decide(&finding, change, &Arc::new(History::default()), false, &limits);
         if common.format == Format::Text {
-            println!(
-                "{}  {} {} {}",
-                print::plain(&finding.id),
-                finding.status.as_str(),
-                finding.risk.as_str(),
-                decision.env
-            );
-            println!("  score {}", decision.score);
-            for (script, score) in &decision.scores {
-                println!("    {script}: {score}");
-            }
-            for action in &decision.actions {
-                match action {
-                    Action::Send(send) => {
-                        let line = send.line.map_or_else(String::new, |line| format!(":{line}"));
-                        let channel =
-                            send.channel.as_deref().map_or_else(String::new, |channel| format!(" in {channel}"));
-                        println!(
-                            "  send to {}{channel}, priority {} ({}{line})",
-                            send.target, send.priority, send.script
-                        );
-                    }
-                    Action::Hold { script, for_ms, reason } => {
-                        println!("  hold for {} s: {} ({script})", for_ms / 1000, print::plain(reason));
-                    }
-                }
-            }
-            for skip in &decision.skips {
-                let line = skip.line.map_or_else(String::new, |line| format!(":{line}"));
-                println!("  skip: {} ({}{line})", print::plain(&skip.reason), skip.script);
-            }
-            for failure in &decision.failures {
-                println!("  FAILED {}: {}", failure.at, print::plain(&failure.reason));
-            }
-            for (script, text) in &decision.logs {
-                println!("  log {script}: {}", print::plain(text));
-            }
+            let (id, status, risk) = (&finding.id, finding.status.as_str(), finding.risk.as_str());
+            let title = format!("{id}  {status} {risk} {} {}", decision.env, change.as_str());
+            print!("{}", super::tree::decision(title, &decision).draw());
         }
         reports.push(
             json!({ "check_id": finding.id, "event_id": finding.event_id, "change": change, "decision": decision }),

@@ -4,11 +4,13 @@ use serde_json::json;
 
 use super::{
     Common, DONE, DeadLettersCommand, FAILED, Failure, Format, Outcome, TargetsCommand, print, runtime, settings,
+    tree::{self, Tree},
 };
 use crate::{
     clock::now_ms,
     operate::{Desk, LetterResult, Letters},
-    store::{Access, FindingFilter, Store},
+    route::Decision,
+    store::{Access, FindingDetail, FindingFilter, Store, TargetRow},
 };
 
 pub(super) fn open(common: &Common) -> Result<Store, Failure> {
@@ -47,7 +49,8 @@ pub fn list(common: &Common, filter: FindingFilter) -> Outcome {
 }
 
 pub fn show(common: &Common, check_id: &str) -> Outcome {
-    let Some(detail) = open(common)?.finding_detail(check_id)? else {
+    let store = open(common)?;
+    let Some(detail) = store.finding_detail(check_id)? else {
         return Err(Failure::failed(format!(
             "nothing is remembered of {check_id}: it never failed, or not while this store was in use; \
              Splunk has every version of it"
@@ -57,97 +60,82 @@ pub fn show(common: &Common, check_id: &str) -> Outcome {
         print::json(&detail);
         return Ok(DONE);
     }
+    print!("{}", story(&detail, &store.targets()?).draw());
+    Ok(DONE)
+}
+
+/// Decisions, the newest first, then each target with what it holds, what waits and what it answered.
+fn story(detail: &FindingDetail, lanes: &[TargetRow]) -> Tree {
     let finding = &detail.finding;
-    println!("{}", print::plain(&finding.check_id));
-    println!(
-        "  {} {} in {} ({}, {})",
+    let mut tree = Tree::leaf(finding.check_id.clone());
+    tree.add(format!(
+        "{} {} in {} ({}, {})",
         finding.risk, finding.rule_title, finding.account_name, finding.env, finding.region
-    );
-    println!(
-        "  {}; score {}; first seen {}; failed {} times",
+    ));
+    tree.add(format!(
+        "{}; score {}; first seen {}; failed {} times",
         finding.state,
         finding.score,
         print::time(finding.first_seen),
         finding.times_failed
-    );
-    for entry in &detail.ledger {
-        println!(
-            "  {} holds {} ({}, {})",
-            text(&entry["target"]),
+    ));
+    for hold in &detail.holds {
+        tree.add(format!(
+            "held by {} until {}: {}",
+            text(&hold["script"]),
+            print::time(hold["due_at"].as_i64().unwrap_or(0)),
+            text(&hold["reason"])
+        ));
+    }
+    for row in &detail.decisions {
+        let decision = serde_json::from_value::<Decision>(row.trace.clone()).unwrap_or_default();
+        tree.under.push(tree::decision(format!("{} {}", print::time(row.at), row.change), &decision));
+    }
+    let mut names: Vec<String> = detail.ledger.iter().map(|entry| text(&entry["target"])).collect();
+    names.extend(detail.pending.iter().map(|row| row.target.clone()));
+    names.extend(detail.answers.iter().map(|answer| answer.target.clone()));
+    names.sort_unstable();
+    names.dedup();
+    tree.under.extend(names.iter().map(|name| at_target(name, detail, lanes)));
+    tree
+}
+
+fn at_target(name: &str, detail: &FindingDetail, lanes: &[TargetRow]) -> Tree {
+    let mut tree = Tree::leaf(format!("target {name}"));
+    for entry in detail.ledger.iter().filter(|entry| entry["target"] == name) {
+        let others = match entry["failing_members"].as_i64() {
+            Some(members) if members > 1 => format!("; rolls up {members} findings that fail"),
+            _ => String::new(),
+        };
+        tree.add(format!(
+            "holds {} ({}, {}){others}",
             text(&entry["receipt"]["name"]),
             text(&entry["state"]),
             text(&entry["label"])
-        );
+        ));
     }
-    for row in &detail.pending {
-        println!(
-            "  waits for {}: {} {}, priority {}, attempts {}, next {}{}",
-            row.target,
+    for row in detail.pending.iter().filter(|row| row.target == name) {
+        let mut waits = Tree::leaf(format!(
+            "waits: {} {}, priority {}, attempts {}, not before {}{}",
             row.wanted,
             row.state,
             row.priority,
             row.attempts,
             print::time(row.due_at),
-            row.error.as_deref().map_or_else(String::new, |error| format!(": {}", print::plain(error)))
-        );
+            row.error.as_deref().map_or_else(String::new, |error| format!(": {error}"))
+        ));
+        if let Some(lane) = lanes.iter().find(|lane| lane.name == name) {
+            let state =
+                if lane.paused { "paused by an operator" } else { lane.status["state"].as_str().unwrap_or("unknown") };
+            let reason = lane.status["broken"]["reason"].as_str().map_or_else(String::new, |why| format!(": {why}"));
+            waits.add(format!("the lane: {state}{reason}; {} rows wait in it", lane.backlog));
+        }
+        tree.under.push(waits);
     }
-    for hold in &detail.holds {
-        println!(
-            "  held by {} until {}: {}",
-            text(&hold["script"]),
-            print::time(hold["due_at"].as_i64().unwrap_or(0)),
-            print::plain(&text(&hold["reason"]))
-        );
+    for answer in detail.answers.iter().filter(|answer| answer.target == name) {
+        tree.add(format!("{} {} {}: {}", print::time(answer.at), answer.wanted, answer.class, answer.detail));
     }
-    for decision in &detail.decisions {
-        let trace = &decision.trace;
-        println!("  {} {}: score {}", print::time(decision.at), decision.change, trace["score"]);
-        for action in trace["actions"].as_array().into_iter().flatten() {
-            if let Some(send) = action.get("send") {
-                println!(
-                    "    send to {}, priority {} ({}:{})",
-                    text(&send["target"]),
-                    send["priority"],
-                    text(&send["script"]),
-                    send["line"]
-                );
-            } else if let Some(hold) = action.get("hold") {
-                println!("    hold: {} ({})", print::plain(&text(&hold["reason"])), text(&hold["script"]));
-            }
-        }
-        for silence in trace["silenced"].as_array().into_iter().flatten() {
-            let targets: Vec<&str> =
-                silence["targets"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_str).collect();
-            println!(
-                "    muted for {} by silence {} of {} until {}: {}",
-                targets.join(", "),
-                silence["id"],
-                print::plain(&text(&silence["author"])),
-                print::time(silence["expires_at"].as_i64().unwrap_or(0)),
-                print::plain(&text(&silence["reason"]))
-            );
-        }
-        for kept in trace["kept"].as_array().into_iter().flatten() {
-            println!("    kept from {}: {}", text(&kept["target"]), print::plain(&text(&kept["reason"])));
-        }
-        for skip in trace["skips"].as_array().into_iter().flatten() {
-            println!("    skip: {} ({})", print::plain(&text(&skip["reason"])), text(&skip["script"]));
-        }
-        for failure in trace["failures"].as_array().into_iter().flatten() {
-            println!("    FAILED {}: {}", text(&failure["at"]), print::plain(&text(&failure["reason"])));
-        }
-    }
-    for answer in &detail.answers {
-        println!(
-            "  {} {} {} {}: {}",
-            print::time(answer.at),
-            answer.target,
-            answer.wanted,
-            answer.class,
-            print::plain(&answer.detail)
-        );
-    }
-    Ok(DONE)
+    tree
 }
 
 fn text(value: &serde_json::Value) -> String {

@@ -13,7 +13,7 @@ use crate::{
     restraint::{Kept, KeptBy},
     route::{Action, Decision, Send, summary, window_end},
     silence::counting,
-    store::{Batch, DeadLetter, Hold, Known, Muted, NewDecision, NewRecord, StoredFinding, Wish},
+    store::{Batch, DeadLetter, Hold, Known, Muted, NewDecision, NewRecord, Payload, StoredFinding, Wish},
 };
 
 #[derive(Clone, Copy)]
@@ -27,6 +27,12 @@ pub(super) struct Event<'a> {
 }
 
 impl Engine {
+    fn payload(&self, finding: &Finding, known: &Known, send: &Send, decision: &Decision) -> Payload {
+        let mut payload = notice::payload(finding, known, send, decision.score, &decision.env);
+        payload.notice.explain = notice::explain(self.explain_url.as_deref(), finding);
+        payload
+    }
+
     /// Turns a decision into rows.
     pub(super) fn act(&self, event: &Event<'_>, memory: Option<&Known>, remembers: bool, batch: &mut Batch) {
         let Event { finding, change, decision, sent_at, held } = *event;
@@ -99,13 +105,7 @@ impl Engine {
                                 event_id: finding.event_id.clone(),
                                 sent_at,
                                 not_before: place.until,
-                                payload: Box::new(notice::payload(
-                                    finding,
-                                    known,
-                                    &place.send,
-                                    decision.score,
-                                    &decision.env,
-                                )),
+                                payload: Box::new(self.payload(finding, known, &place.send, decision)),
                             });
                         }
                         (LaneKind::Stateful, None) => {}
@@ -133,6 +133,7 @@ impl Engine {
         }
         if matches!(change, Change::Resolved | Change::Suppressed) {
             let mut gone = notice::notice(finding, known, decision.score, &decision.env);
+            gone.explain = notice::explain(self.explain_url.as_deref(), finding);
             if change == Change::Suppressed {
                 gone.ended = Some("Suppressed in Conformity".to_owned());
             }

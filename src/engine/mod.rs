@@ -20,9 +20,10 @@ use crate::{
     clock::now_ms,
     decode::decode,
     deliver::LaneKind,
-    finding::{Change, Finding, RawMessage},
+    finding::{Change, Finding, History, RawMessage},
     restraint::{Budget, Storms},
     route::{Decision, LiveRoutes, Routes},
+    shadow::{Decided, Shadow},
     siblings::{Failing, Siblings},
     silence::Silences,
     store::{Batch, DeadLetter, Known, MemberState, Recent, Seen, Store, StoreError, check_hash, pack},
@@ -56,9 +57,28 @@ pub struct Engine {
     budget: Option<Budget>,
     /// Keys of the batch at work that take an interrupt: target, key.
     told: HashSet<(i64, String)>,
+    explain_url: Option<String>,
+    shadow: Option<Shadow>,
 }
 
 impl Engine {
+    /// Where tickets and alerts point to for their reasons.
+    pub fn explain_at(&mut self, template: Option<String>) {
+        self.explain_url = template;
+    }
+
+    /// Candidate scripts see what the live ones see from now on.
+    pub fn shadowed_by(&mut self, shadow: Shadow) {
+        self.shadow = Some(shadow);
+    }
+
+    fn shadow(&self, finding: &Arc<Finding>, change: Change, history: &Arc<History>, held: bool, live: &Decision) {
+        if let Some(shadow) = &self.shadow {
+            let (finding, history) = (Arc::clone(finding), Arc::clone(history));
+            shadow.compare(Decided { finding, change, history, held, opens: opens(change), live: live.clone() });
+        }
+    }
+
     pub fn new(
         store: Store,
         routes: Arc<LiveRoutes>,
@@ -82,6 +102,8 @@ impl Engine {
             storms: None,
             budget: None,
             told: HashSet::new(),
+            explain_url: None,
+            shadow: None,
         })
     }
 
@@ -160,6 +182,7 @@ impl Engine {
         };
         let history = self.history(routes, &finding, memory, failing, finding.received_at);
         let mut decision = routes.decide(&finding, change, &history, false, self.routes.limits());
+        self.shadow(&finding, change, &history, false, &decision);
         self.mute(&finding, change, &mut decision, batch.now_ms);
         self.restrain(&finding, change, &mut decision, (memory, false), batch)?;
         let event = Event { finding: &finding, change, decision: &decision, sent_at: message.sent_at, held: false };

@@ -68,7 +68,7 @@ impl Judge {
         self.explain(&created, decisions);
         let Some(known) = step.known.as_ref().filter(|_| step.remembers) else { return };
         if matches!(step.change, Change::Resolved | Change::Suppressed) {
-            self.outbox.resolve(known.row);
+            self.outbox.resolve(known.row, step.finding.received_at);
             for ((side, script), at) in self.held.remove(&known.row).into_iter().flat_map(|held| held.deadlines) {
                 self.due.remove(&(at, known.row, side, script));
             }
@@ -92,7 +92,10 @@ impl Judge {
         for action in &decision.actions {
             match action {
                 Action::Send(send) => {
-                    let entry = self.outbox.send(side, send, &step.finding, known.map(|known| known.row));
+                    // A digest tells what is new since the last one; what was held is new.
+                    let fresh = send.digest.is_none() || step.change != Change::StillFailing || !holds;
+                    let row = known.filter(|_| fresh).map(|known| known.row);
+                    let entry = self.outbox.send(side, send, &step.finding, row);
                     created.extend(entry.map(|entry| (side, entry)));
                 }
                 Action::Hold { script, for_ms, .. } if holds => {

@@ -170,7 +170,7 @@ fn failures(page: &mut Page, report: &Report) {
 /// Text that nobody can trust: no markup, no link, nobody is mentioned.
 ///
 /// A character reference never is markup (CommonMark), and within `code` GitHub neither links nor mentions.
-fn code(text: &str) -> String {
+pub(crate) fn code(text: &str) -> String {
     let mut out = "<code>".to_owned();
     for (count, character) in text.chars().enumerate() {
         if count == TEXT {

@@ -14,6 +14,7 @@ mod report;
 use std::collections::BTreeMap;
 
 use judge::Failed;
+pub(crate) use markdown::code;
 pub use markdown::markdown;
 use memory::Memory;
 use outbox::{Entry, TargetState};

@@ -7,7 +7,10 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{finding::Finding, route::Send};
+use crate::{
+    finding::Finding,
+    route::{Send, window_end},
+};
 
 /// Which of the two script sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -76,6 +79,8 @@ pub(super) struct Entry {
     pub check_id: Arc<str>,
     pub rule: Arc<str>,
     pub account: Arc<str>,
+    /// A digest, which goes out at this time if anybody still stands behind it.
+    pub until: Option<i64>,
     pub lives: [Life; 2],
     pub why: Option<Why>,
 }
@@ -138,14 +143,19 @@ impl Outbox {
     }
 
     fn open(&mut self, side: Side, send: &Send, finding: &Finding, row: i64) -> Option<usize> {
-        let key = (
-            self.word(&send.target),
-            self.word(send.group.as_deref().unwrap_or(&finding.id)),
-            send.channel.as_deref().map(|channel| self.word(channel)),
-        );
+        let until = send.digest.as_deref().and_then(|digest| window_end(digest, finding.received_at).ok());
+        let subject = match (send.digest.as_deref(), until) {
+            // One summary for each window, as `Engine::act` keys it.
+            (Some(digest), Some(until)) => {
+                let group = send.group.as_deref().unwrap_or_default();
+                self.word(&format!("digest {digest} {group} at {until}"))
+            }
+            _ => self.word(send.group.as_deref().unwrap_or(&finding.id)),
+        };
+        let key = (self.word(&send.target), subject, send.channel.as_deref().map(|channel| self.word(channel)));
         let index = match self.keys.get(&key) {
             Some(&index) => index,
-            None => self.new_entry(key, finding),
+            None => self.new_entry(key, finding, until),
         };
         let owner = send.assignee.as_deref().or(send.mention.as_deref()).map(|owner| self.word(owner));
         let of_row = self.members[side.index()].entry(row).or_default();
@@ -173,7 +183,7 @@ impl Outbox {
         created.then_some(index)
     }
 
-    fn new_entry(&mut self, key: Key, finding: &Finding) -> usize {
+    fn new_entry(&mut self, key: Key, finding: &Finding, until: Option<i64>) -> usize {
         let account = if finding.account_name.is_empty() { &finding.account_id } else { &finding.account_name };
         let (target, subject, channel) = key.clone();
         let entry = Entry {
@@ -183,6 +193,7 @@ impl Outbox {
             check_id: self.word(&finding.id),
             rule: self.word(&finding.rule_id),
             account: self.word(account),
+            until,
             lives: Default::default(),
             why: None,
         };
@@ -191,15 +202,23 @@ impl Outbox {
         self.entries.len() - 1
     }
 
-    /// The finding passes or is suppressed: what only it stood behind is resolved.
-    pub fn resolve(&mut self, row: i64) {
+    /// The finding passes or is suppressed at `now`: what only it stood behind is resolved, and leaves a digest that was not
+    /// sent yet.
+    pub fn resolve(&mut self, row: i64, now: i64) {
         for side in Side::BOTH {
             for index in self.members[side.index()].remove(&row).unwrap_or_default() {
-                let life = &mut self.entries[index].lives[side.index()];
+                let entry = &mut self.entries[index];
+                if entry.until.is_some_and(|until| until <= now) {
+                    continue;
+                }
+                let life = &mut entry.lives[side.index()];
                 life.failing = life.failing.saturating_sub(1);
                 if life.failing == 0 && life.open {
                     life.open = false;
-                    life.resolves += 1;
+                    match entry.until {
+                        Some(_) => life.creates = 0,
+                        None => life.resolves += 1,
+                    }
                 }
             }
         }
@@ -237,10 +256,10 @@ mod tests {
         assert_eq!(outbox.send(Side::New, &grouped, &a, Some(1)), Some(0));
         assert_eq!(outbox.send(Side::New, &grouped, &b, Some(2)), None);
         assert_eq!(outbox.send(Side::New, &grouped, &b, Some(2)), None);
-        outbox.resolve(1);
+        outbox.resolve(1, 0);
         assert_eq!(outbox.entries[0].lives[1].resolves, 0);
-        outbox.resolve(2);
-        outbox.resolve(2);
+        outbox.resolve(2, 0);
+        outbox.resolve(2, 0);
         assert_eq!(outbox.entries[0].lives[1].resolves, 1);
         outbox.send(Side::New, &grouped, &a, Some(1));
         let life = &outbox.entries[0].lives[1];

@@ -61,7 +61,9 @@ pub struct Archive {
 /// What one set does at a target.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Counts {
+    /// Tickets and messages but for digests.
     pub creates: u64,
+    pub digests: u64,
     pub reopens: u64,
     pub resolves: u64,
     /// Of an append-only target.
@@ -260,7 +262,8 @@ fn target_rows(replayed: &Replayed, fates: &[Fate]) -> Vec<TargetRow> {
     for (entry, fate) in replayed.entries.iter().zip(fates) {
         let Some(row) = rows.get_mut(&*entry.target) else { continue };
         for (counts, life) in [&mut row.old, &mut row.new].into_iter().zip(&entry.lives) {
-            counts.creates += u64::from(life.creates);
+            let made = if entry.until.is_some() { &mut counts.digests } else { &mut counts.creates };
+            *made += u64::from(life.creates);
             counts.reopens += u64::from(life.reopens);
             counts.resolves += u64::from(life.resolves);
         }
@@ -357,6 +360,11 @@ fn summary(report: &Report) -> String {
     let mut text = format!(
         "Over {checks} checks {old} tickets and alerts become {new}: {appear} appear, {vanish} vanish, {moved} move."
     );
+    let digests = |pick: fn(&TargetRow) -> &Counts| report.targets.iter().map(|row| pick(row).digests).sum::<u64>();
+    let (before, after) = (digests(|row| &row.old), digests(|row| &row.new));
+    if before + after > 0 {
+        text.push_str(&format!(" {before} digests become {after}."));
+    }
     if appear + vanish + moved == 0 {
         text.push_str(" The same ones are made; how often they are reopened or resolved, records or failures differ.");
     }

@@ -14,8 +14,8 @@ use crate::{
 /// One case. `expect` must name every decision of the script that the file is named after.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Case {
-    name: String,
+pub(super) struct Case {
+    pub name: String,
     /// File in `fixtures/`; without it, `event`.
     fixture: Option<String>,
     event: Option<Value>,
@@ -31,8 +31,8 @@ struct Case {
     held: bool,
     #[serde(default)]
     config_changed: bool,
-    expect: Option<Vec<Map<String, Value>>>,
-    score: Option<i64>,
+    pub expect: Option<Vec<Map<String, Value>>>,
+    pub score: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -119,6 +119,15 @@ pub struct CaseResult {
 
 /// Runs every case of the directory.
 pub fn run(routes: &Routes, limits: &RouteLimits) -> Result<Vec<CaseResult>, Vec<RouteError>> {
+    run_each(routes, limits, &mut |_| {})
+}
+
+/// The same; `after` hears after each case for which script it was.
+pub(super) fn run_each(
+    routes: &Routes,
+    limits: &RouteLimits,
+    after: &mut dyn FnMut(&str),
+) -> Result<Vec<CaseResult>, Vec<RouteError>> {
     let mut results = Vec::new();
     let mut problems = Vec::new();
     for script in routes.names() {
@@ -129,6 +138,7 @@ pub fn run(routes: &Routes, limits: &RouteLimits) -> Result<Vec<CaseResult>, Vec
             Ok(cases) => {
                 for case in cases {
                     let problem = run_case(routes, limits, script, &case).err();
+                    after(script);
                     results.push(CaseResult { file: file.clone(), name: case.name, problem });
                 }
             }
@@ -141,14 +151,20 @@ pub fn run(routes: &Routes, limits: &RouteLimits) -> Result<Vec<CaseResult>, Vec
     if problems.is_empty() { Ok(results) } else { Err(problems) }
 }
 
-fn run_case(routes: &Routes, limits: &RouteLimits, script: &str, case: &Case) -> Result<(), String> {
+/// What the scripts decide on a case.
+pub(super) fn decide(routes: &Routes, limits: &RouteLimits, case: &Case) -> Result<Decision, String> {
     let finding = finding(routes, case)?;
     let history = History { config_changed: case.config_changed, ..case.history.history(finding.received_at) };
     let change = case.change.unwrap_or(if finding.failed() { Change::Opened } else { Change::Passing });
     let decision = routes.decide(&Arc::new(finding), change, &Arc::new(history), case.held, limits);
-    if let Some(failure) = decision.failures.first() {
-        return Err(format!("{}: {}", failure.at, failure.reason));
+    match decision.failures.first() {
+        Some(failure) => Err(format!("{}: {}", failure.at, failure.reason)),
+        None => Ok(decision),
     }
+}
+
+pub(super) fn run_case(routes: &Routes, limits: &RouteLimits, script: &str, case: &Case) -> Result<(), String> {
+    let decision = decide(routes, limits, case)?;
     if let Some(expected) = case.score
         && decision.score != expected
     {
@@ -195,7 +211,7 @@ fn finding(routes: &Routes, case: &Case) -> Result<Finding, String> {
 }
 
 /// What one script decided, in the words of the case files.
-fn decided(decision: &Decision, script: &str) -> Vec<Map<String, Value>> {
+pub(super) fn decided(decision: &Decision, script: &str) -> Vec<Map<String, Value>> {
     let mut list = Vec::new();
     for action in &decision.actions {
         let mut entry = Map::new();
@@ -222,7 +238,7 @@ fn decided(decision: &Decision, script: &str) -> Vec<Map<String, Value>> {
 }
 
 /// Everything that was expected is there; `skip` and texts with `*` match as globs, `hold` as a duration.
-fn covers(want: &Map<String, Value>, got: &Map<String, Value>) -> bool {
+pub(super) fn covers(want: &Map<String, Value>, got: &Map<String, Value>) -> bool {
     want.iter().all(|(key, expected)| match (expected, got.get(key)) {
         (Value::String(text), Some(Value::Number(number))) if key == "hold" => {
             crate::settings::parse_duration(text).is_ok_and(|span| number.as_i64() == Some(crate::clock::millis(span)))

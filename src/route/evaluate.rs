@@ -18,7 +18,7 @@ use crate::{
 /// Bytes of a group that are kept as they are.
 const MAX_GROUP: usize = 256;
 const ENV_TAGS: [&str; 3] = ["Environment", "Env", "Stage"];
-const OPTIONS: [&str; 12] = [
+pub(super) const OPTIONS: [&str; 12] = [
     "priority", "channel", "group", "digest", "mention", "owner", "assignee", "labels", "fields", "title", "note",
     "update",
 ];

@@ -2,12 +2,16 @@
 
 mod action;
 mod cases;
+mod coverage;
 mod digest;
 mod engine;
 mod evaluate;
+mod lint;
+mod lint_values;
 mod live;
 mod summary;
 mod tables;
+mod update;
 mod view;
 
 use std::{
@@ -19,14 +23,17 @@ use std::{
 
 pub use action::{Action, Decision, ScriptFailure, Send, Silenced, Skip};
 pub use cases::{CaseResult, run as run_cases};
+pub use coverage::{Coverage, Missed, Reached, measure};
 pub use digest::window_end;
 pub use engine::glob;
+pub use lint::{Hint, Level, lint};
 pub use live::LiveRoutes;
 use rhai::{AST, Engine, Module, Scope};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 pub use summary::summary;
 use tables::Tables;
+pub use update::update;
 
 /// What an evaluation may cost; `limits:` in router.yaml.
 #[derive(Clone, Debug, Deserialize)]
@@ -94,9 +101,20 @@ impl Routes {
     /// Compiles every script of the directory, in name order. All problems are reported at once.
     pub fn load(directory: &Path, limits: &RouteLimits) -> Result<Self, Vec<RouteError>> {
         let files = read_files(directory).map_err(|problem| vec![problem])?;
+        Self::build(directory, limits, &files, |_| {})
+    }
+
+    /// Compiles texts as if they were the directory's; `prepare` may add functions for them.
+    fn build(
+        directory: &Path,
+        limits: &RouteLimits,
+        files: &BTreeMap<String, String>,
+        prepare: impl FnOnce(&mut Engine),
+    ) -> Result<Self, Vec<RouteError>> {
         let tables = Arc::new(Tables::load(directory).map_err(|problem| vec![problem])?);
         let mut problems = Vec::new();
         let mut engine = engine::build(limits, Arc::clone(&tables));
+        prepare(&mut engine);
         let mut scripts = Vec::new();
         if let Some(text) = files.get("shared.rhai") {
             let path = directory.join("shared.rhai");
@@ -134,7 +152,7 @@ impl Routes {
             return Err(problems);
         }
         let mut hash = Sha256::new();
-        for (file, text) in &files {
+        for (file, text) in files {
             hash.update(file.as_bytes());
             hash.update([0]);
             hash.update(text.as_bytes());

@@ -2,12 +2,15 @@
 
 use serde::Serialize;
 
-use super::{Action, Decision, Silenced};
+use super::{Action, Decision, ScriptFailure, Silenced};
 use crate::{finding::Change, restraint::Kept};
 
 #[derive(Serialize)]
 struct Summary<'a> {
     score: i64,
+    /// Script and score after it: how the score came about.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    scores: &'a [(String, i64)],
     change: Change,
     env: &'a str,
     actions: Vec<Sent<'a>>,
@@ -16,6 +19,8 @@ struct Summary<'a> {
     silenced: &'a [Silenced],
     #[serde(skip_serializing_if = "<[Kept]>::is_empty")]
     kept: &'a [Kept],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    failures: &'a [ScriptFailure],
     routes_version: &'a str,
 }
 
@@ -24,6 +29,8 @@ struct Sent<'a> {
     target: &'a str,
     priority: u8,
     script: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
     channel: Option<&'a str>,
     group: Option<&'a str>,
     /// Of the ticket or message that shows it.
@@ -34,6 +41,8 @@ struct Sent<'a> {
 #[derive(Serialize)]
 struct Said<'a> {
     script: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
     reason: &'a str,
 }
 
@@ -55,6 +64,7 @@ pub fn summary(change: Change, decision: &Decision, fingerprints: &[Option<Strin
                 target: &send.target,
                 priority: send.priority,
                 script: &send.script,
+                line: send.line,
                 channel: send.channel.as_deref(),
                 group: send.group.as_deref(),
                 fingerprint: fingerprints.get(number).and_then(Option::as_deref),
@@ -62,9 +72,15 @@ pub fn summary(change: Change, decision: &Decision, fingerprints: &[Option<Strin
             Action::Hold { script, for_ms, reason } => held.push(Held { script, for_ms: *for_ms, reason }),
         }
     }
-    let skips = decision.skips.iter().map(|skip| Said { script: &skip.script, reason: &skip.reason }).collect();
+    let skips = decision
+        .skips
+        .iter()
+        .map(|skip| Said { script: &skip.script, line: skip.line, reason: &skip.reason })
+        .collect();
     let summary = Summary {
         score: decision.score,
+        // What passes scores nothing, 98 times of 100: a row of zeros explains nothing.
+        scores: if decision.score == 0 { &[] } else { &decision.scores },
         change,
         env: &decision.env,
         actions,
@@ -72,6 +88,7 @@ pub fn summary(change: Change, decision: &Decision, fingerprints: &[Option<Strin
         held,
         silenced: &decision.silenced,
         kept: &decision.kept,
+        failures: &decision.failures,
         routes_version: &decision.routes_version,
     };
     // Refused only for maps whose keys are no text, and there is no map in it.

@@ -51,15 +51,18 @@ impl Tables {
         self.digest
     }
 
+    /// The names of the tables, sorted.
+    pub fn names(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self.tables.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// A row; an empty map where the key is not there. The names of the tables where the table is not.
     pub fn lookup(&self, table: &str, key: &str) -> Result<Dynamic, String> {
         match self.tables.get(table) {
             Some(rows) => Ok(rows.get(key).cloned().unwrap_or_else(|| Dynamic::from(Map::new()))),
-            None => {
-                let mut names: Vec<_> = self.tables.keys().map(String::as_str).collect();
-                names.sort_unstable();
-                Err(format!("there is no table `{table}`; there are: {}", names.join(", ")))
-            }
+            None => Err(format!("there is no table `{table}`; there are: {}", self.names().join(", "))),
         }
     }
 

@@ -21,6 +21,68 @@ pub struct View {
 #[derive(Clone)]
 pub struct HistoryView(Arc<History>, i64);
 
+/// What a script may ask of `finding`.
+pub const FIELDS: &[&str] = &[
+    "id",
+    "key",
+    "account_id",
+    "account_name",
+    "cloud_account",
+    "provider",
+    "organisation_id",
+    "service",
+    "region",
+    "resource",
+    "resource_type",
+    "ccrn",
+    "rule_id",
+    "rule_title",
+    "message",
+    "link",
+    "fix_url",
+    "risk",
+    "risk_rank",
+    "status",
+    "failed",
+    "suppressed",
+    "not_scored",
+    "categories",
+    "compliances",
+    "tags",
+    "extra",
+    "cost",
+    "waste",
+    "created_at",
+    "discovered_at",
+    "modified_at",
+    "env",
+    "score",
+    "change",
+    "held",
+    "now",
+    "history",
+];
+
+/// What a script may ask of `finding.history`.
+pub const HISTORY: &[&str] = &[
+    "first_seen",
+    "failing_for_hours",
+    "times_failed_7d",
+    "times_failed_30d",
+    "flapping",
+    "ticket",
+    "ticket_state",
+    "opened_at",
+    "reopened_at",
+    "resolved_at",
+    "last_sent",
+    "last_sent_by",
+    "siblings_failing",
+    "fleet_failing",
+    "accounts_failing",
+    "silence",
+];
+
 fn time(value: Option<i64>) -> Dynamic {
     value.map_or(Dynamic::UNIT, Dynamic::from)
 }

@@ -75,6 +75,10 @@ pub struct Service {
     pub silences: SilenceSettings,
     /// What config-sync changed of late, for `finding.config_changed`.
     pub config_changes: Option<ConfigChanges>,
+    /// Where a ticket or an alert points to for its reasons; `{check_id}` and `{event_id}` are filled in.
+    pub explain_url: Option<String>,
+    /// Candidate scripts that run beside the live ones and send nothing.
+    pub shadow_routes: Option<String>,
     pub admin: Option<AdminSettings>,
     pub telemetry: Option<TelemetrySettings>,
     /// Address of a search in Splunk, with `{query}` where the words go; tickets and alerts link to it.
@@ -142,6 +146,8 @@ impl Default for Service {
             search_link: None,
             storms: None,
             budget: None,
+            explain_url: None,
+            shadow_routes: None,
         }
     }
 }

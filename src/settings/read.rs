@@ -89,7 +89,7 @@ struct BacklogSettings {
     warn_at: Option<String>,
 }
 
-const TOP_KEYS: [&str; 19] = [
+const TOP_KEYS: [&str; 21] = [
     "listen",
     "store",
     "routes",
@@ -109,6 +109,8 @@ const TOP_KEYS: [&str; 19] = [
     "storms",
     "budget",
     "config_changes",
+    "explain_url",
+    "shadow_routes",
 ];
 
 /// A document with its file's name.
@@ -291,7 +293,7 @@ impl Reader<'_> {
             max_bytes,
             warn_bytes,
         };
-        if kind == "file"
+        if matches!(kind.as_str(), "file" | "archive")
             && let Some(Value::String(place)) = own.get_mut("path")
         {
             *place = resolve(file, place).display().to_string();

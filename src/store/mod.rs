@@ -7,11 +7,13 @@ mod commit;
 mod dead;
 mod lanes;
 mod load;
+mod noise;
 mod open;
 mod recent;
 mod report;
 mod restraints;
 mod settle;
+mod shadow;
 mod silences;
 mod types;
 mod wake;
@@ -28,10 +30,12 @@ use tokio::sync::{mpsc, oneshot};
 pub use dead::{DeadLetter, DeadLetterRow, Retried};
 pub use lanes::{Before, Left, Loaded, RecordRow, Settlement, WaitingDelivery};
 pub use load::{Retention, check_hash};
+pub use noise::{NoiseFinding, OpenTicket, Told};
 pub use open::{Access, StoreError};
 pub use recent::{Recent, Seen, pack};
 pub use report::{AnswerRow, DecisionRow, FindingDetail, FindingFilter, FindingRow, PendingRow, TargetRow};
 pub use restraints::{Interrupt, NewStorm, StormRow};
+pub use shadow::ShadowRow;
 pub use silences::{AuditRow, Expired, Muted, SilenceRow, Unmuted};
 pub use types::{
     Batch, Committed, Enqueued, Hold, InboxMessage, Known, MemberState, NewDecision, NewRecord, Payload, Sent,

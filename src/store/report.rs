@@ -168,13 +168,15 @@ impl Store {
             let Some(((id, mut row), event_id, check)) = found else { return Ok(None) };
             let ledger = connection
                 .prepare(
-                    "SELECT t.name, l.key, l.fingerprint, l.entry FROM members m
+                    "SELECT t.name, l.key, l.fingerprint, l.entry, (SELECT COUNT(*) FROM members o
+                       WHERE o.target = m.target AND o.key = m.key AND o.failing = 1) FROM members m
                      JOIN ledger l ON l.target = m.target AND l.key = m.key
                      JOIN targets t ON t.id = m.target WHERE m.finding = ?1 ORDER BY t.name",
                 )?
                 .query_map([id], |found| {
                     let entry: String = found.get(3)?;
                     let mut entry = json(entry.as_bytes());
+                    entry["failing_members"] = found.get::<_, i64>(4)?.into();
                     entry["target"] = found.get::<_, String>(0)?.into();
                     entry["key"] = found.get::<_, String>(1)?.into();
                     entry["label"] = format!("fr-{}", found.get::<_, String>(2)?).into();

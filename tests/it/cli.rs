@@ -29,7 +29,7 @@ async fn an_invalid_configuration_ends_with_2_and_names_the_place() {
     for (bad, expected) in [
         (good.replace("wait_time", "wait_tme"), ["router.yaml:4:", "did you mean `wait_time`?"]),
         (good.replace("project: SOC", "project: soc"), ["router.yaml:6:", "no project key"]),
-        (good.replace("type: slack", "type: teams"), ["router.yaml:9:", "built are: console"]),
+        (good.replace("type: slack", "type: teams"), ["router.yaml:9:", "built are: archive, console"]),
         (
             good.replace("token: hec-token", "token: \"${NOT_SET_ANYWHERE}\""),
             ["router.yaml:8:", "NOT_SET_ANYWHERE is not set"],

@@ -2,6 +2,8 @@
 
 // What an operator may change over HTTP.
 mod admin;
+// The archive, killed and replayed.
+mod archive;
 // Reads our sources: who may import whom.
 mod architecture;
 // Hostile input and broken machines.
@@ -38,10 +40,16 @@ mod remediation;
 mod replay;
 // Storms and budgets.
 mod restraint;
+// `routes test`: reading, cases, coverage.
+mod routes_test;
 // Scripts that are wrong or hostile.
 mod scripts;
+// Candidate scripts beside the live ones; why something was sent.
+mod shadow;
 // Mutes.
 mod silences;
 mod support;
 // The log and traces.
 mod telemetry;
+// A year of a company, replayed.
+mod year;

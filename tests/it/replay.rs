@@ -84,7 +84,10 @@ fn the_same_scripts_show_no_difference() {
     let output = folder.run(&["events.jsonl", "--routes", &routes, "--against", &routes, "--format", "json"]);
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!((output.status.code(), &report["same"]), (Some(0), &true.into()), "{report}");
-    assert_eq!(target(&report, "soc")["old"], json!({ "creates": 1, "reopens": 0, "resolves": 1, "records": 0 }));
+    assert_eq!(
+        target(&report, "soc")["old"],
+        json!({ "creates": 1, "digests": 0, "reopens": 0, "resolves": 1, "records": 0 })
+    );
     assert_eq!(target(&report, "siem")["new"]["records"], 3);
     assert_eq!(report["appear"]["total"], 0);
 }

@@ -105,6 +105,12 @@ pub fn parts(delivery: &Delivery, notice: &Notice, tight: bool) -> Vec<Part> {
         "Score {}, routed by {routed}. fr-{}",
         notice.score, delivery.fingerprint
     ))));
+    if let Some(explain) = notice.explain.as_deref() {
+        parts.push(match safe_link(explain) {
+            Some(url) => Part::Link("Why this ticket", url.to_owned()),
+            None => Part::Text(one_line(&format!("Why: {explain}"))),
+        });
+    }
     parts
 }
 

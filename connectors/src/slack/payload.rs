@@ -175,7 +175,9 @@ fn fields(notice: &Notice) -> Vec<Value> {
 
 fn context(delivery: &Delivery, notice: &Notice) -> String {
     let routed = notice.routed_by.join(", ");
-    one_line(&format!("rule {}, score {}, {routed}, fr-{}", notice.rule_id, notice.score, delivery.fingerprint))
+    let why = notice.explain.as_deref().filter(|explain| safe_link(explain).is_none());
+    let why = why.map_or_else(String::new, |explain| format!(", why: {explain}"));
+    one_line(&format!("rule {}, score {}, {routed}, fr-{}{why}", notice.rule_id, notice.score, delivery.fingerprint))
 }
 
 fn buttons(notice: &Notice) -> Vec<Value> {
@@ -183,6 +185,7 @@ fn buttons(notice: &Notice) -> Vec<Value> {
         ("How to fix", &notice.fix_url),
         ("Open in console", &notice.console_url),
         ("All events in Splunk", &notice.search_url),
+        ("Why this alert", &notice.explain),
     ];
     all.into_iter()
         .filter_map(|(label, url)| {

@@ -7,6 +7,7 @@ mod jira;
 pub mod scan;
 mod slack;
 mod splunk;
+pub mod year;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;

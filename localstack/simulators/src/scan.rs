@@ -64,6 +64,18 @@ static RULES: LazyLock<[Vec<Rule>; 3]> = LazyLock::new(|| {
 
 const PROVIDERS: [&str; 3] = ["aws", "azure", "gcp"];
 
+/// The rules of AWS by service: id, title, risk level, first category.
+pub(crate) fn rules_by_service() -> std::collections::BTreeMap<String, Vec<(String, String, String, String)>> {
+    let mut services: std::collections::BTreeMap<String, Vec<_>> = std::collections::BTreeMap::new();
+    for rule in &RULES[0] {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let category = rule.categories.as_ref().and_then(|all| all.first().cloned()).unwrap_or_default();
+        let row = (rule.id.clone(), text(&rule.title), text(&rule.risk_level), category);
+        services.entry(text(&rule.service)).or_default().push(row);
+    }
+    services
+}
+
 /// An account of the scanned organisation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Account {

@@ -1,0 +1,60 @@
+//! `findings report`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Common, DONE, Failure, Format, Outcome, print, settings};
+use crate::{
+    clock::now_ms,
+    report::{html, markdown, patches, plain_text, report as count},
+    store::{Access, Store},
+};
+
+#[derive(Args)]
+pub struct NoiseArgs {
+    /// Days to look back; decisions and answers are kept for `keep_decisions`.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=366))]
+    days: u16,
+    /// Interrupts that an owner may have in a day.
+    #[arg(long, default_value_t = 20)]
+    budget: usize,
+    /// Also writes the report as one page with charts.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Also writes a patch for each suggestion, for `git apply`.
+    #[arg(long, value_name = "DIR")]
+    patches: Option<PathBuf>,
+    /// The scripts' directory as git sees it.
+    #[arg(long, default_value = "routes")]
+    routes_in_git: String,
+    /// The directory of Conformity's configuration as git sees it.
+    #[arg(long, default_value = "conformity")]
+    conformity_in_git: String,
+}
+
+pub fn report(common: &Common, args: NoiseArgs) -> Outcome {
+    let store = Store::open(&settings(common)?.store, Access::Command)?;
+    let now = now_ms();
+    let from = now - i64::from(args.days) * 86_400_000;
+    let (findings, interrupts, tickets) = (store.noise_findings()?, store.told_since(from)?, store.open_tickets()?);
+    let report = count(&findings, &interrupts, &tickets, (from, now), args.budget);
+    let failed = |path: &PathBuf, error: std::io::Error| Failure::failed(format!("write {}: {error}", path.display()));
+    if let Some(path) = &args.html {
+        std::fs::write(path, html(&report)).map_err(|error| failed(path, error))?;
+    }
+    if let Some(folder) = &args.patches {
+        std::fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
+        for patch in patches(&report, &args.routes_in_git, &args.conformity_in_git) {
+            let path = folder.join(&patch.file);
+            std::fs::write(&path, patch.text).map_err(|error| failed(&path, error))?;
+        }
+    }
+    match common.format {
+        Format::Json => print::json(&json!(report)),
+        Format::Markdown => print!("{}", markdown(&report)),
+        Format::Text => print!("{}", plain_text(&report)),
+    }
+    Ok(DONE)
+}
