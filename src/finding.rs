@@ -53,6 +53,8 @@ pub struct Finding {
     pub modified_at: Option<i64>,
     /// Real-time checks expire then.
     pub ttl: Option<i64>,
+    /// An event in the cloud caused the check, not a round of the platform.
+    pub real_time: bool,
     pub resolved_at: Option<i64>,
     pub introduced_by: Option<String>,
     pub resolved_by: Option<String>,
@@ -196,10 +198,12 @@ pub enum Change {
     Duplicate,
     /// A newer version was taken in before.
     OutOfOrder,
+    /// It failed, and is over without a version that says so: it expired, or the platform no longer mentions it.
+    Gone,
 }
 
 impl Change {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Opened,
         Self::StillFailing,
         Self::Reopened,
@@ -208,6 +212,7 @@ impl Change {
         Self::Suppressed,
         Self::Duplicate,
         Self::OutOfOrder,
+        Self::Gone,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -220,6 +225,7 @@ impl Change {
             Self::Suppressed => "suppressed",
             Self::Duplicate => "duplicate",
             Self::OutOfOrder => "out_of_order",
+            Self::Gone => "gone",
         }
     }
 }

@@ -18,6 +18,7 @@ pub mod pipeline;
 pub mod replay;
 pub mod report;
 pub mod restraint;
+mod rounds;
 pub mod route;
 pub mod serve;
 pub mod service;

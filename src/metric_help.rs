@@ -20,8 +20,9 @@ const COUNTERS: [(&str, &str); 15] = [
     ("findings_router_scripts_reloaded_total", "Changes of the scripts, taken or refused."),
 ];
 
-const GAUGES: [(&str, &str); 6] = [
+const GAUGES: [(&str, &str); 7] = [
     ("findings_router_outbox_rows", "Rows that wait in a lane."),
+    ("findings_router_outbox_bytes", "Bytes of the store that the rows of a target take."),
     ("findings_router_outbox_oldest_seconds", "Age of the oldest row that could go."),
     ("findings_router_lane_open", "1 while a lane delivers, 0 while it is paused or broken."),
     ("findings_router_slowest_delivery_seconds", "Longest time from sent to accepted since the start."),

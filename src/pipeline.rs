@@ -184,6 +184,15 @@ impl Pipeline {
                 Err(error) => tracing::error!(error = %error, "holds can't be read"),
             }
         }
+        match tokio::task::block_in_place(|| self.engine.release_gone()) {
+            Ok(batch) if batch.sightings.is_empty() => {}
+            Ok(batch) => {
+                if let Err(error) = self.commit(batch).await {
+                    tracing::error!(error = %error, "what is gone could not be resolved; trying again");
+                }
+            }
+            Err(error) => tracing::error!(error = %error, "what is gone can't be read"),
+        }
         let Ok(inbox) = self.store.inbox(100) else { return };
         if inbox.is_empty() {
             return;

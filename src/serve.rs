@@ -91,6 +91,8 @@ pub fn lane_gauges(lane: &Lane) {
     metrics::gauge!("findings_router_outbox_oldest_seconds", "target" => target.clone()).set(oldest);
     let slowest = lane.state.slowest_ms.load(Ordering::Relaxed) as f64 / 1000.0;
     metrics::gauge!("findings_router_slowest_delivery_seconds", "target" => target.clone()).set(slowest);
+    let bytes = lane.stored_bytes() as f64;
+    metrics::gauge!("findings_router_outbox_bytes", "target" => target.clone()).set(bytes);
     metrics::gauge!("findings_router_lane_open", "target" => target).set(if lane.state.word() == "open" {
         1.0
     } else {

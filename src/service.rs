@@ -80,7 +80,7 @@ pub async fn run(
     let lanes = Arc::new(Lanes::start(lanes)?);
     let records = targets.iter().filter(|(_, target)| target.kind == LaneKind::Records).map(|(name, _)| name.clone());
     let records: HashSet<String> = records.collect();
-    let mut engine = Engine::new(store.clone(), Arc::clone(&routes), targets, millis(settings.service.dedupe_window))?
+    let mut engine = Engine::new(store.clone(), Arc::clone(&routes), targets, millis(settings.service.dedupe_window), settings.service.gone.limits())?
         .restrained(settings.service.storms.clone(), settings.service.budget.clone())?;
     engine.explain_at(settings.service.explain_url.clone());
     let shadow_watcher = shadow(settings, records, &store, &mut engine);
@@ -259,6 +259,7 @@ async fn start_sources(settings: &Settings, intake: &Intake, stop: &Cancellation
                     headers: webhook.signature_headers.clone(),
                     max_bytes: webhook.max_bytes,
                     intake: intake.clone(),
+                    state: Arc::clone(&state),
                 });
             }
             SourceSettings::File(file) => {
@@ -268,15 +269,7 @@ async fn start_sources(settings: &Settings, intake: &Intake, stop: &Cancellation
                     settings.resolve(&file.path).display().to_string()
                 };
                 let source = FileSource { name: Arc::clone(&name), path, state: Arc::clone(&state) };
-                let intake = intake.clone();
-                let state = Arc::clone(&state);
-                tasks.spawn_blocking(move || match source.run(&intake) {
-                    Ok(lines) => tracing::info!(source = %source.name, lines, "the file is read to its end"),
-                    Err(error) => {
-                        tracing::error!(source = %source.name, path = source.path, error = %error, "the file can't be read");
-                        state.empty.store(true, Ordering::SeqCst);
-                    }
-                });
+                tasks.spawn(source.run(intake.clone(), stop.clone()));
             }
         }
         states.push((name, state));

@@ -75,6 +75,14 @@ pub fn remember(finding: &Finding, change: Change, known: Option<&Known>, row: i
             next.state = MemberState::Suppressed;
             next.failing_since = next.failing_since.or(Some(started(finding)));
         }
+        Change::Gone => {
+            next.state = MemberState::Resolved;
+            next.resolved_at = Some(now);
+            next.last_resolved_at = Some(now);
+            next.times_resolved += 1;
+            // Should the same version be mentioned again, then it is there again.
+            next.version.content = !next.version.content;
+        }
         Change::Resolved => {
             next.state = MemberState::Resolved;
             next.resolved_at = Some(finding.resolved_at.unwrap_or_else(|| finding.time_ms()));

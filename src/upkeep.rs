@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::now_ms,
-    deliver::Lanes,
+    deliver::{Lanes, WhenFull},
     route::LiveRoutes,
     serve,
     service::{Running, join},
@@ -38,6 +38,10 @@ pub async fn upkeep(running: Arc<Running>, metrics: PrometheusHandle, keep: Rete
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
+            () = running.lanes.crowded.notified() => {
+                open_and_close(&running);
+                continue;
+            }
             _ = tick.tick() => rounds += 1,
         }
         // Every sample of a histogram is kept until then: without it memory would grow where nobody reads /metrics.
@@ -53,7 +57,8 @@ pub async fn upkeep(running: Arc<Running>, metrics: PrometheusHandle, keep: Rete
         for lane in running.lanes.all() {
             serve::lane_gauges(lane);
             if rounds.is_multiple_of(5) {
-                let status = serve::lane_status(lane);
+                let mut status = serve::lane_status(lane);
+                status["pauses"] = lane.remembered_pauses();
                 let _ = running.store.report_lane(lane.id, status, now_ms()).await;
             }
         }
@@ -63,6 +68,7 @@ pub async fn upkeep(running: Arc<Running>, metrics: PrometheusHandle, keep: Rete
         }
         #[expect(clippy::cast_precision_loss, reason = "a size for people")]
         metrics::gauge!("findings_router_store_bytes").set(running.store.file_bytes() as f64);
+        weigh(&running, rounds);
         warn_of_backlogs(&running.lanes);
         if rounds.is_multiple_of(60)
             && let Err(error) = running.store.prune(now_ms(), keep).await
@@ -97,13 +103,37 @@ pub fn low_disk(store: &Path) -> Option<String> {
     low.then(|| format!("the disk of the store has {} MB free of {} MB", free / 1_000_000, all / 1_000_000))
 }
 
+/// Rows of stateful targets come and go one by one: what they take is estimated now and then.
+fn weigh(running: &Running, rounds: u64) {
+    if !rounds.is_multiple_of(5) {
+        return;
+    }
+    for lane in running.lanes.stateful() {
+        let rows = lane.state.waiting.load(Ordering::Relaxed);
+        if let Ok(bytes) = running.store.delivery_bytes(lane.id, rows) {
+            lane.state.bytes.store(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
 fn warn_of_backlogs(lanes: &Lanes) {
     for lane in lanes.all() {
-        let bytes = lane.state.bytes.load(Ordering::Relaxed);
+        let (bytes, max_bytes) = (lane.stored_bytes(), lane.settings.max_bytes);
         let high = bytes >= lane.settings.warn_bytes;
         if lane.state.warned.swap(high, Ordering::Relaxed) != high && high {
-            tracing::warn!(target = %lane.name, bytes, max_bytes = lane.settings.max_bytes,
-                "the backlog grows: the sources pause once the lane is full");
+            let next = match lane.settings.when_full {
+                WhenFull::Pause => "the sources pause once the lane is full",
+                WhenFull::Spill => "it goes on, compressed, until the disk is nearly full",
+            };
+            tracing::warn!(target = %lane.name, bytes, max_bytes, next, "the backlog grows");
+        }
+        let spills = lane.is_full() && lane.settings.when_full == WhenFull::Spill;
+        if lane.state.spills.swap(spills, Ordering::Relaxed) != spills {
+            if spills {
+                tracing::error!(target = %lane.name, bytes, max_bytes, "the lane is full and spills: mend its target");
+            } else {
+                tracing::info!(target = %lane.name, bytes, max_bytes, "the lane has room again");
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod config;
+mod import;
 mod noise;
 mod print;
 mod replay;
@@ -171,6 +172,15 @@ enum FindingsCommand {
     Show {
         check_id: String,
     },
+    /// Takes in what fails today, before the first start: it makes no tickets until it fails anew.
+    Import {
+        /// Checks as JSON lines, in any envelope or as the API lists them, .gz or .zst; `-` is standard input.
+        #[arg(required = true)]
+        files: Vec<String>,
+        /// Says that nobody shall be told of them.
+        #[arg(long, required = true)]
+        as_known: bool,
+    },
     /// Rules that suddenly fail over many accounts, and wait for approval.
     Storms,
     /// Approves one: what it holds is decided now.
@@ -275,6 +285,7 @@ where
             store::list(&cli.common, crate::store::FindingFilter { state, account, rule, limit })
         }
         Command::Findings(FindingsCommand::Report(args)) => noise::report(&cli.common, args),
+        Command::Findings(FindingsCommand::Import { files, as_known: _ }) => import::import(&cli.common, &files),
         Command::DeadLetters(command) => store::dead_letters(&cli.common, command),
         Command::Silences(command) => silences::silences(&cli.common, command),
         Command::Targets(command) => store::targets(&cli.common, command),

@@ -136,7 +136,7 @@ fn files(path: &str) -> Result<Vec<String>, Failure> {
 
 fn open(path: &str) -> Result<Input, Failure> {
     let reader = source::open(path).map_err(|error| Failure::invalid(format!("read {path}: {error}")))?;
-    Ok(Input { name: path.to_owned(), reader })
+    Ok(Input { name: path.to_owned(), reader: Box::new(reader) })
 }
 
 /// Only on a terminal: elsewhere it draws nothing.

@@ -86,6 +86,7 @@ fn set(finding: &mut Finding, newest: &mut i64, key: &str, value: &RawValue) {
         "waste" => finding.waste = number_of(value),
         "extradata" => finding.extra = extra(value),
         "ttl" => finding.ttl = time_of(value),
+        "eventId" => finding.real_time = !word().is_empty(),
         "resolutionPageURL" | "resolutionPageUrl" | "resolution-page-url" => finding.fix_url = word(),
         _ => {}
     }

@@ -14,6 +14,17 @@ impl Lane {
         work(&mut self.pauses.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
+    /// What a later process must know to tell how old a row is.
+    pub fn remembered_pauses(&self) -> serde_json::Value {
+        self.pauses(|pauses| serde_json::to_value(&*pauses)).unwrap_or_default()
+    }
+
+    /// Takes up what an earlier process left.
+    pub(super) fn take_up_pauses(&self, left: serde_json::Value, at: i64, now: i64) {
+        let left: Pauses = serde_json::from_value(left).unwrap_or_default();
+        self.pauses(|pauses| *pauses = left.taken_up(at, now));
+    }
+
     pub(super) fn open_age(&self, at: i64, now: i64) -> i64 {
         self.pauses(|pauses| pauses.open_age(at, now))
     }

@@ -11,6 +11,17 @@ use metrics::{Counter, Histogram};
 use super::{LaneQuota, next_step::describe, state::LaneState, state::Pauses};
 use crate::{clock::now_ms, store::Store};
 
+/// What happens once a lane is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenFull {
+    /// The sources pause: what is not received stays in its queue.
+    #[default]
+    Pause,
+    /// The lane goes on in compressed packs; the sources pause once the disk is nearly full.
+    Spill,
+}
+
 /// The common settings of a target, see router.yaml.
 #[derive(Clone, Debug)]
 pub struct LaneSettings {
@@ -29,8 +40,9 @@ pub struct LaneSettings {
     pub probe_interval: Duration,
     /// Address of a search, with `{query}` where the fingerprint goes.
     pub search_link: Option<String>,
-    /// Rows waiting, in bytes, before the sources pause.
+    /// Rows waiting, in bytes of the store, before the lane is full.
     pub max_bytes: u64,
+    pub when_full: WhenFull,
     /// Rows waiting, in bytes, that are worth a warning.
     pub warn_bytes: u64,
 }
@@ -47,6 +59,7 @@ impl Default for LaneSettings {
             probe_interval: Duration::from_secs(30),
             search_link: None,
             max_bytes: 20_000_000_000,
+            when_full: WhenFull::default(),
             warn_bytes: 16_000_000_000,
         }
     }
@@ -84,6 +97,15 @@ impl Lane {
             latency: Default::default(),
             delivered: OnceLock::new(),
         }
+    }
+
+    /// Bytes of the store that its rows take.
+    pub fn stored_bytes(&self) -> u64 {
+        self.state.bytes.load(Ordering::Relaxed) + self.state.packed.load(Ordering::Relaxed)
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.stored_bytes() >= self.settings.max_bytes
     }
 
     /// Seconds from the queue's sent time to accepted.

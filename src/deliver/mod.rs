@@ -4,11 +4,13 @@ mod backlog;
 mod breaker;
 mod lane;
 mod next_step;
+mod queue;
 mod quota;
 mod reconcile;
 mod record;
 mod records;
 mod shown;
+mod spill;
 mod state;
 mod stateful;
 mod wake;
@@ -19,17 +21,23 @@ use std::{
 };
 
 pub use backlog::{Backlog, Item};
-pub use lane::{Lane, LaneSettings, URGENT};
+pub use lane::{Lane, LaneSettings, URGENT, WhenFull};
 pub use next_step::{Attempt, Next, backoff, describe, next_step};
+pub use queue::RecordQueue;
 pub use quota::LaneQuota;
 pub use record::{RecordHead, decode_record, encode_record};
-pub use records::RecordQueue;
 pub use shown::QUERY;
 pub use state::{Broken, Circuit, LaneState, Pauses};
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{Committed, NewRecord, RecordRow, StoreError};
+use crate::{
+    clock::now_ms,
+    store::{Committed, NewRecord, RecordRow, StoreError},
+};
 
 /// What a lane delivers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +58,8 @@ pub struct Lanes {
     intakes: HashMap<i64, (Arc<Lane>, Intake)>,
     tasks: JoinSet<()>,
     stop: CancellationToken,
+    /// A lane that is full took something: the sources must not wait for the next look.
+    pub crowded: Notify,
 }
 
 impl Lanes {
@@ -59,12 +69,18 @@ impl Lanes {
         let mut tasks = JoinSet::new();
         let mut intakes = HashMap::new();
         for (lane, kind) in lanes {
+            let (pauses, at) = lane.store.lane_pauses(lane.id)?;
+            lane.take_up_pauses(pauses, at, now_ms());
             let intake = match kind {
                 LaneKind::Records => {
                     let (rows, bytes, _) = lane.store.record_backlog(lane.id)?;
+                    let packs = lane.store.packs(lane.id)?;
+                    let rows = rows + packs.iter().map(|pack| pack.rows).sum::<u64>();
                     lane.state.waiting.store(usize::try_from(rows).unwrap_or(usize::MAX), Ordering::SeqCst);
                     lane.state.bytes.store(bytes, Ordering::Relaxed);
-                    let queue = Arc::new(RecordQueue::default());
+                    lane.state.packed.store(packs.iter().map(|pack| pack.bytes).sum(), Ordering::Relaxed);
+                    let queue = Arc::new(RecordQueue::new(lane.settings.max_bytes));
+                    queue.read_anew();
                     tasks.spawn(records::run(Arc::clone(&lane), Arc::clone(&queue), stop.clone()));
                     Intake::Records(queue)
                 }
@@ -78,7 +94,7 @@ impl Lanes {
             };
             intakes.insert(lane.id, (lane, intake));
         }
-        Ok(Self { intakes, tasks, stop })
+        Ok(Self { intakes, tasks, stop, crowded: Notify::new() })
     }
 
     /// Tells the lanes of rows that are durable now.
@@ -100,6 +116,9 @@ impl Lanes {
                 lane.state.waiting.fetch_add(rows.len(), Ordering::SeqCst);
                 lane.state.bytes.fetch_add(u64::try_from(bytes).unwrap_or(0), Ordering::Relaxed);
                 queue.push(rows);
+                if lane.is_full() {
+                    self.crowded.notify_one();
+                }
             }
         }
         for row in committed.deliveries {
@@ -115,9 +134,16 @@ impl Lanes {
         self.intakes.values().map(|(lane, _)| lane)
     }
 
-    /// The first lane whose rows fill more than it may hold: the sources pause.
+    /// Lanes of targets that hold one row for each key.
+    pub fn stateful(&self) -> impl Iterator<Item = &Arc<Lane>> {
+        let lanes = self.intakes.values().filter(|(_, intake)| matches!(intake, Intake::Stateful(_)));
+        lanes.map(|(lane, _)| lane)
+    }
+
+    /// The first lane whose rows fill more than it may hold, unless it may go on until the disk is nearly full: the
+    /// sources pause.
     pub fn full(&self) -> Option<&Arc<Lane>> {
-        self.all().find(|lane| lane.state.bytes.load(Ordering::Relaxed) >= lane.settings.max_bytes)
+        self.all().find(|lane| lane.is_full() && lane.settings.when_full == WhenFull::Pause)
     }
 
     pub fn is_idle(&self) -> bool {

@@ -149,6 +149,13 @@ mod tests {
     }
 
     #[test]
+    fn l13_an_answer_that_says_neither_is_not_tried_for_ever_while_others_get_through() {
+        let verdict = Verdict::Ambiguous { detail: "internal_error".into() };
+        let last = Attempt { attempts: 3, others_succeed: true, ..ATTEMPT };
+        assert!(matches!(next_step(last, &verdict), Next::Dead { class: "ambiguous", .. }));
+    }
+
+    #[test]
     fn a_webhook_may_double_what_is_urgent_and_stays_silent_below() {
         let verdict = Verdict::Ambiguous { detail: "timeout".into() };
         let webhook = Attempt { policy: UnknownPolicy::ResendFrom(70), ..ATTEMPT };

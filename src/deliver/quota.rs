@@ -178,6 +178,47 @@ mod tests {
         }
     }
 
+    fn slack() -> LaneQuota {
+        let settings = serde_json::json!({ "token": "xoxb-1", "channel": "C1" });
+        let connector = connectors::connect("slack", "devs", settings, &connectors::HttpOptions::default());
+        LaneQuota::new("devs".into(), connector.expect("connector").into(), Some(Rate { per_second: 1e3, burst: 1 }))
+    }
+
+    fn channel(name: &str) -> [Scope; 1] {
+        [Scope(format!("channel:{name}"))]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn l5_messages_of_a_channel_are_a_second_apart_and_other_channels_do_not_wait() {
+        let quota = slack();
+        let start = Instant::now();
+        let mut sent = Vec::new();
+        while sent.len() < 10 {
+            match quota.acquire(&channel("A")).await {
+                Ok(()) => sent.push(start.elapsed()),
+                Err(closed) => tokio::time::sleep(closed.after).await,
+            }
+        }
+        assert!(sent.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_millis(999)), "{sent:?}");
+        let before = start.elapsed();
+        tokio::time::advance(EARLY).await;
+        assert!(quota.acquire(&channel("B")).await.is_ok());
+        assert!(start.elapsed() - before < EARLY + PATIENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn l3_a_channel_that_is_throttled_waits_at_least_as_long_as_asked_and_alone() {
+        let quota = slack();
+        tokio::time::advance(EARLY).await;
+        quota.pause(&channel("A")[0], Duration::from_secs(5));
+        quota.pause(&channel("A")[0], Duration::from_secs(1));
+        let closed = quota.acquire(&channel("A")).await.expect_err("closed");
+        assert!(closed.after > Duration::from_secs(4) && closed.scope == channel("A")[0], "{closed:?}");
+        assert!(quota.acquire(&channel("B")).await.is_ok());
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert!(quota.acquire(&channel("A")).await.is_ok());
+    }
+
     #[test]
     fn the_lane_clock_moves_with_the_runtime_clock() {
         let runtime =

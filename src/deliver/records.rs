@@ -1,13 +1,12 @@
 //! The lane of an append-only target (Splunk, SNS, files): batches, oldest first, urgent rows before a backlog.
 
 use std::{
-    collections::{HashSet, VecDeque},
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use connectors::{Delivery, Scope, Verdict};
-use tokio::{sync::Notify, task::JoinSet, time::Instant};
+use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -15,151 +14,16 @@ use super::{
     Lane,
     lane::{observe, parked},
     next_step::{backoff, describe},
+    queue::{QueuedRow, RecordQueue},
     record::decode_record,
+    spill::{Spill, take},
     state::Circuit,
 };
 use crate::{
     clock::{millis, now_ms},
-    store::{DeadLetter, RecordRow},
+    store::DeadLetter,
     telemetry::{delivery_span, record_outcome},
 };
-
-/// Bytes of rows kept in memory; what is over it is read from the store when its turn comes.
-const MEMORY: usize = 4_000_000;
-/// Rows read at a time.
-const CHUNK: usize = 2_000;
-
-/// Rows that the lane has in memory, and where to go on in the store.
-#[derive(Debug, Default)]
-pub struct RecordQueue {
-    inner: Mutex<Inner>,
-    pub(super) arrived: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    rows: VecDeque<QueuedRow>,
-    bytes: usize,
-    /// The first row that is only in the store.
-    behind: Option<i64>,
-    /// Everything up to this row was in memory at some time.
-    newest: i64,
-    /// Urgent rows that were taken out of their turn, so that they are not taken again.
-    jumped: HashSet<i64>,
-}
-
-#[derive(Clone, Debug)]
-struct QueuedRow {
-    row: RecordRow,
-    attempts: u32,
-    /// How many batches had succeeded when it failed first.
-    failed_at: Option<u64>,
-    since: Instant,
-}
-
-impl QueuedRow {
-    fn new(row: RecordRow) -> Self {
-        Self { row, attempts: 0, failed_at: None, since: Instant::now() }
-    }
-}
-
-impl RecordQueue {
-    /// Takes rows straight from a commit while there is room.
-    pub fn push(&self, rows: impl IntoIterator<Item = RecordRow>) {
-        let mut inner = self.lock();
-        for row in rows {
-            if row.id <= inner.newest {
-                continue;
-            }
-            if inner.behind.is_none() && inner.bytes > MEMORY {
-                inner.behind = Some(row.id);
-            }
-            if inner.behind.is_none() {
-                inner.newest = row.id;
-                inner.bytes += row.payload.len();
-                inner.rows.push_back(QueuedRow::new(row));
-            }
-        }
-        drop(inner);
-        self.arrived.notify_one();
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reads on in the store once memory has room. The lock is held meanwhile, so that no commit slips between.
-    fn refill(&self, lane: &Lane) {
-        let mut inner = self.lock();
-        let Some(from) = inner.behind else { return };
-        if inner.bytes > MEMORY / 2 {
-            return;
-        }
-        match lane.store.read_records(lane.id, from, CHUNK, MEMORY) {
-            Ok(rows) => {
-                inner.behind = rows.last().map(|row| row.id + 1);
-                for row in rows {
-                    inner.newest = inner.newest.max(row.id);
-                    if inner.jumped.remove(&row.id) {
-                        continue;
-                    }
-                    inner.bytes += row.payload.len();
-                    inner.rows.push_back(QueuedRow::new(row));
-                }
-            }
-            Err(error) => tracing::error!(target = %lane.name, error = %error, "the lane can't read its rows"),
-        }
-    }
-
-    /// Urgent rows that stand behind a backlog in the store go first.
-    fn jump(&self, lane: &Lane) {
-        let mut inner = self.lock();
-        let Some(from) = inner.behind else { return };
-        if let Ok(rows) = lane.store.read_urgent_records(lane.id, from, 100) {
-            for row in rows {
-                if inner.jumped.insert(row.id) {
-                    inner.bytes += row.payload.len();
-                    inner.rows.push_front(QueuedRow::new(row));
-                }
-            }
-        }
-    }
-
-    /// A batch, once it is full or its oldest row has lingered long enough; `None` while neither is so.
-    fn batch(&self, items: usize, bytes: usize, linger: Duration, flush: bool) -> Option<Vec<QueuedRow>> {
-        let mut inner = self.lock();
-        let first = inner.rows.front()?;
-        let full = inner.rows.len() >= items || inner.bytes >= bytes;
-        if !full && !flush && first.since.elapsed() < linger && inner.behind.is_none() {
-            return None;
-        }
-        let mut batch = Vec::new();
-        let mut taken = 0;
-        while let Some(next) = inner.rows.front() {
-            let size = next.row.payload.len() + 700;
-            if batch.len() >= items || (!batch.is_empty() && taken + size > bytes) {
-                break;
-            }
-            taken += size;
-            let Some(row) = inner.rows.pop_front() else { break };
-            inner.bytes -= row.row.payload.len().min(inner.bytes);
-            batch.push(row);
-        }
-        Some(batch)
-    }
-
-    fn put_back(&self, rows: Vec<QueuedRow>) {
-        let mut inner = self.lock();
-        for row in rows.into_iter().rev() {
-            inner.bytes += row.row.payload.len();
-            inner.rows.push_front(row);
-        }
-    }
-
-    fn oldest(&self) -> Option<i64> {
-        self.lock().rows.front().map(|row| row.row.at)
-    }
-}
 
 struct Progress {
     circuit: Circuit,
@@ -186,10 +50,11 @@ pub(super) async fn run(lane: Arc<Lane>, queue: Arc<RecordQueue>, stop: Cancella
         items: limits.max_items,
         jumped_at: Instant::now(),
     };
-    queue.lock().behind.get_or_insert(0);
+    let mut spill = Spill::new(&lane);
     let mut sending: JoinSet<Sent> = JoinSet::new();
     loop {
-        queue.refill(&lane);
+        spill.refill(&lane, &queue).await;
+        spill.pack(&lane, &queue).await;
         if progress.jumped_at.elapsed() > Duration::from_millis(500) {
             queue.jump(&lane);
             progress.jumped_at = Instant::now();
@@ -278,10 +143,7 @@ async fn finish(lane: &Lane, queue: &RecordQueue, progress: &mut Progress, sent:
         Err(error) => {
             tracing::error!(target = %lane.name, error = %error, "a batch ended in a panic; its rows are read again");
             lane.state.in_flight.fetch_sub(1, Ordering::SeqCst);
-            let mut inner = queue.lock();
-            inner.behind = Some(0);
-            inner.rows.clear();
-            inner.bytes = 0;
+            queue.read_anew();
             return;
         }
     };
@@ -328,8 +190,7 @@ async fn finish(lane: &Lane, queue: &RecordQueue, progress: &mut Progress, sent:
     if gone > 0 {
         settle(lane, done, dead, now).await;
         lane.state.waiting.fetch_sub(gone.min(lane.state.waiting.load(Ordering::SeqCst)), Ordering::SeqCst);
-        let bytes = u64::try_from(gone_bytes).unwrap_or(0);
-        lane.state.bytes.fetch_sub(bytes.min(lane.state.bytes.load(Ordering::Relaxed)), Ordering::Relaxed);
+        take(&lane.state.bytes, u64::try_from(gone_bytes).unwrap_or(0));
     }
     queue.put_back(again);
     learn(lane, progress, &verdicts, worst, now);

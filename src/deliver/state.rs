@@ -8,15 +8,17 @@ use std::{
     time::Duration,
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Shared between a lane, the engine and the reports.
 #[derive(Debug, Default)]
 pub struct LaneState {
     /// Rows not yet settled, in the store or on their way.
     pub waiting: AtomicUsize,
-    /// Bytes of those rows, for append-only targets.
+    /// Bytes of those rows as they are.
     pub bytes: AtomicU64,
+    /// Bytes of those rows that are packed, as packed.
+    pub packed: AtomicU64,
     pub in_flight: AtomicUsize,
     /// When the oldest row came, milliseconds since the epoch; 0 when there is none.
     pub oldest: AtomicI64,
@@ -28,6 +30,8 @@ pub struct LaneState {
     pub draining: AtomicBool,
     /// The backlog was warned of.
     pub warned: AtomicBool,
+    /// The lane is full and goes on all the same.
+    pub spills: AtomicBool,
     broken: Mutex<Option<Broken>>,
     last_warning: Mutex<String>,
 }
@@ -114,13 +118,21 @@ impl Circuit {
 }
 
 /// How long a row was open to delivery: the pauses of its lane don't age it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Pauses {
     ended: Vec<(i64, i64)>,
     since: Option<i64>,
 }
 
 impl Pauses {
+    /// What an earlier process knew, `known_at`; until now nothing could be delivered.
+    pub fn taken_up(mut self, known_at: i64, now: i64) -> Self {
+        self.begin(known_at);
+        self.end(now);
+        self
+    }
+
     pub fn begin(&mut self, now: i64) {
         self.since.get_or_insert(now);
     }
@@ -165,6 +177,19 @@ mod tests {
             circuit.failed();
         }
         assert_eq!(circuit.failed(), Some(LONGEST));
+    }
+
+    #[test]
+    fn pauses_and_the_time_without_a_process_count_after_a_restart() {
+        let mut pauses = Pauses::default();
+        pauses.begin(100);
+        pauses.end(200);
+        let stored = serde_json::to_string(&pauses).expect("JSON");
+        let after = serde_json::from_str::<Pauses>(&stored).expect("read").taken_up(300, 1_000);
+        assert_eq!(after.open_age(0, 1_100), 300, "0 to 100, 200 to 300, and since the start");
+        // It was paused when the process ended.
+        pauses.begin(250);
+        assert_eq!(pauses.taken_up(300, 1_000).open_age(0, 1_100), 250);
     }
 
     #[test]

@@ -23,6 +23,9 @@ use crate::{
     telemetry::{delivery_span, record_outcome},
 };
 
+/// No target may ask for more patience than this.
+const LONGEST_WAIT_MS: i64 = 3_600_000;
+
 /// What an attempt at a row came to.
 struct Attempted {
     item: Item,
@@ -97,6 +100,11 @@ pub(super) async fn run(lane: Arc<Lane>, mut arrivals: mpsc::UnboundedReceiver<E
     lane.publish(&progress);
 }
 
+/// A row of a time when the clock was ahead must not wait for that time to come again.
+fn due_at(row: &Enqueued, now: i64) -> i64 {
+    if row.planned { row.due_at } else { row.due_at.min(now.saturating_add(LONGEST_WAIT_MS)) }
+}
+
 impl Progress {
     fn add(&mut self, lane: &Lane, row: Enqueued) {
         self.newest = self.newest.max(row.id);
@@ -104,6 +112,8 @@ impl Progress {
         if self.flying.contains_key(&row.id) || !self.queued.insert(row.id) {
             return;
         }
+        let now = now_ms();
+        let due_at = due_at(&row, now);
         let options = connectors::SendOptions { channel: row.channel, ..Default::default() };
         let item = Item {
             id: row.id,
@@ -111,10 +121,10 @@ impl Progress {
             account: row.account,
             scope: lane.connector.queue_scope(&options),
             since: row.at,
-            due_at: row.due_at,
+            due_at,
             planned: row.planned,
         };
-        self.backlog.push(item, now_ms());
+        self.backlog.push(item, now);
     }
 
     /// When the oldest row that could go came; digests that lie in the future are not late.
@@ -363,5 +373,28 @@ impl Lane {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_the_clock_was_set_back_no_row_waits_for_a_time_long_past() {
+        let day = 86_400_000;
+        let row = Enqueued {
+            target: 1,
+            id: 1,
+            account: "a".into(),
+            channel: None,
+            priority: 50,
+            at: 10 * day,
+            due_at: 10 * day + 5_000,
+            planned: false,
+        };
+        assert_eq!(due_at(&row, 10 * day), 10 * day + 5_000);
+        assert_eq!(due_at(&row, 3 * day), 3 * day + LONGEST_WAIT_MS);
+        assert_eq!(due_at(&Enqueued { planned: true, ..row }, 3 * day), 10 * day + 5_000, "a digest names its time");
     }
 }

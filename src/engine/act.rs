@@ -239,7 +239,8 @@ pub(super) fn key_of(send: &Send, finding: &Finding) -> (String, Option<i64>) {
 pub(super) fn opens(change: Change) -> bool {
     match change {
         Change::Opened | Change::StillFailing | Change::Reopened => true,
-        Change::Resolved | Change::Passing | Change::Suppressed | Change::Duplicate | Change::OutOfOrder => false,
+        Change::Resolved | Change::Passing | Change::Suppressed => false,
+        Change::Duplicate | Change::OutOfOrder | Change::Gone => false,
     }
 }
 

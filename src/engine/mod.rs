@@ -3,6 +3,7 @@
 //! One thread: two events of a check never overtake each other, and each batch sees what the one before it left.
 
 mod act;
+mod gone;
 mod history;
 mod later;
 mod restrain;
@@ -22,6 +23,7 @@ use crate::{
     deliver::LaneKind,
     finding::{Change, Finding, History, RawMessage},
     restraint::{Budget, Storms},
+    rounds::{GoneLimits, Rounds},
     route::{Decision, LiveRoutes, Routes},
     shadow::{Decided, Shadow},
     siblings::{Failing, Siblings},
@@ -29,6 +31,8 @@ use crate::{
     store::{Batch, DeadLetter, Known, MemberState, Recent, Seen, Store, StoreError, check_hash, pack},
     track,
 };
+
+pub use gone::Adopted;
 
 /// Where a target's rows go.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +63,9 @@ pub struct Engine {
     told: HashSet<(i64, String)>,
     explain_url: Option<String>,
     shadow: Option<Shadow>,
+    rounds: Rounds,
+    /// Rows of findings that failed before the router came.
+    adopted: HashSet<i64>,
 }
 
 impl Engine {
@@ -84,10 +91,13 @@ impl Engine {
         routes: Arc<LiveRoutes>,
         targets: HashMap<String, Target>,
         dedupe_window_ms: i64,
+        gone: GoneLimits,
     ) -> Result<Self, StoreError> {
         let recent = store.recent(dedupe_window_ms, now_ms())?;
         let (remembered, next_row) = store.remembered()?;
         let siblings = Siblings::new(store.failing_by_rule()?);
+        let rounds = Rounds::new(gone, store.rounds()?);
+        let adopted = store.adopted()?;
         Ok(Self {
             store,
             routes,
@@ -104,6 +114,8 @@ impl Engine {
             told: HashSet::new(),
             explain_url: None,
             shadow: None,
+            rounds,
+            adopted,
         })
     }
 
@@ -138,6 +150,7 @@ impl Engine {
                 self.take(&routes, Arc::new(finding), message, &mut batch)?;
             }
         }
+        batch.rounds = self.rounds.changed();
         Ok(batch)
     }
 
@@ -160,7 +173,9 @@ impl Engine {
         let known = self.known(hash, &finding.id)?;
         let change = track::track(&finding, known.as_ref(), self.seen(hash, packed, batch));
         batch.tally.change(change);
+        let round = self.rounds.seen(&finding, message.sent_at);
         if change == Change::Duplicate {
+            Self::sight(&finding, known.as_ref(), round, batch);
             if let (Some(script), Some(known)) = (message.only_script(), &known) {
                 self.decide_again(routes, &finding, known, script, batch)?;
             }
@@ -183,10 +198,14 @@ impl Engine {
         let history = self.history(routes, &finding, memory, failing, finding.received_at);
         let mut decision = routes.decide(&finding, change, &history, false, self.routes.limits());
         self.shadow(&finding, change, &history, false, &decision);
+        self.spare(memory, change, &mut decision, batch);
         self.mute(&finding, change, &mut decision, batch.now_ms);
         self.restrain(&finding, change, &mut decision, (memory, false), batch)?;
         let event = Event { finding: &finding, change, decision: &decision, sent_at: message.sent_at, held: false };
         self.act(&event, memory, next.is_some(), batch);
+        if change != Change::OutOfOrder {
+            Self::sight(&finding, memory, round, batch);
+        }
         if let Some(next) = next {
             self.remembered.insert(hash);
             batch.findings.push(stored(hash, &finding, &next, change, &decision));

@@ -200,7 +200,8 @@ impl Engine {
             | Change::Passing
             | Change::Suppressed
             | Change::Duplicate
-            | Change::OutOfOrder => known.reopened_at.or(known.opened_at).is_some_and(|began| began >= since),
+            | Change::OutOfOrder
+            | Change::Gone => known.reopened_at.or(known.opened_at).is_some_and(|began| began >= since),
         }
     }
 

@@ -4,6 +4,8 @@ mod check;
 mod expand;
 mod outline;
 mod read;
+#[cfg(test)]
+mod read_tests;
 mod secret;
 mod telemetry;
 mod units;
@@ -79,6 +81,7 @@ pub struct Service {
     pub explain_url: Option<String>,
     /// Candidate scripts that run beside the live ones and send nothing.
     pub shadow_routes: Option<String>,
+    pub gone: GoneSettings,
     pub admin: Option<AdminSettings>,
     pub telemetry: Option<TelemetrySettings>,
     /// Address of a search in Splunk, with `{query}` where the words go; tickets and alerts link to it.
@@ -122,6 +125,29 @@ pub struct SilenceSettings {
     pub max: Duration,
 }
 
+/// `gone:` in router.yaml.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GoneSettings {
+    /// Full rounds of its account without a word of a finding before it is resolved; 0 for never.
+    pub rounds: u32,
+    /// So long a break in the checks of an account ends a round.
+    #[serde(deserialize_with = "duration")]
+    pub quiet: Duration,
+}
+
+impl Default for GoneSettings {
+    fn default() -> Self {
+        Self { rounds: 3, quiet: Duration::from_secs(30 * 60) }
+    }
+}
+
+impl GoneSettings {
+    pub fn limits(&self) -> crate::rounds::GoneLimits {
+        crate::rounds::GoneLimits { rounds: self.rounds, quiet_ms: crate::clock::millis(self.quiet) }
+    }
+}
+
 impl Default for SilenceSettings {
     fn default() -> Self {
         Self { max: Duration::from_secs(90 * 86_400) }
@@ -148,6 +174,7 @@ impl Default for Service {
             budget: None,
             explain_url: None,
             shadow_routes: None,
+            gone: GoneSettings::default(),
         }
     }
 }

@@ -16,7 +16,7 @@ use super::{
     units::{Bytes, duration},
     yaml,
 };
-use crate::deliver::LaneSettings;
+use crate::deliver::{LaneSettings, WhenFull};
 
 /// The keys that every target takes.
 #[derive(Debug, Deserialize)]
@@ -87,9 +87,10 @@ struct BacklogSettings {
     max_bytes: Option<Bytes>,
     /// A share of it, e.g. `80%`.
     warn_at: Option<String>,
+    when_full: WhenFull,
 }
 
-const TOP_KEYS: [&str; 21] = [
+const TOP_KEYS: [&str; 22] = [
     "listen",
     "store",
     "routes",
@@ -111,6 +112,7 @@ const TOP_KEYS: [&str; 21] = [
     "config_changes",
     "explain_url",
     "shadow_routes",
+    "gone",
 ];
 
 /// A document with its file's name.
@@ -291,6 +293,7 @@ impl Reader<'_> {
             probe_interval: common.probe_interval,
             search_link: None,
             max_bytes,
+            when_full: common.backlog.when_full,
             warn_bytes,
         };
         if matches!(kind.as_str(), "file" | "archive")

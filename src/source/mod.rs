@@ -1,6 +1,7 @@
 //! Takes messages in and hands them to the engine with a receipt; what the receipt stands for happens after the commit.
 
 mod file;
+mod lease;
 mod sqs;
 mod webhook;
 

@@ -12,21 +12,16 @@ use std::{
 use aws_sdk_sqs::{
     Client,
     error::DisplayErrorContext,
-    types::{
-        ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName,
-        QueueAttributeName,
-    },
+    types::{DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName, QueueAttributeName},
 };
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{Intake, Receipt, SourceState, Taken};
+use super::{Intake, Receipt, SourceState, Taken, lease::InFlight};
 use crate::{clock::now_ms, deliver::backoff, finding::RawMessage};
 
 /// Entries of one batch call.
-const BATCH: usize = 10;
-/// SQS ends a message's invisibility 12 h after it was received; the last extension must end before.
-const LONGEST: Duration = Duration::from_secs(12 * 3600 - 60);
+pub(super) const BATCH: usize = 10;
 /// A delete waits so long for others to share its call.
 const LINGER: Duration = Duration::from_millis(50);
 /// Receivers beyond those configured work only while the queue is busy.
@@ -59,15 +54,6 @@ pub enum Done {
     Keep(Handle),
 }
 
-/// A message that is being worked on.
-pub struct InFlight {
-    handle: String,
-    received: Instant,
-    extended: Instant,
-    /// Nothing is left to do with it but to hand it back at the end.
-    kept: bool,
-}
-
 impl SqsSource {
     pub fn new(
         name: Arc<str>,
@@ -88,7 +74,7 @@ impl SqsSource {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, InFlight>> {
+    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, InFlight>> {
         self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -185,6 +171,8 @@ impl SqsSource {
             .visibility_timeout(seconds(self.visibility))
             .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
+            .message_system_attribute_names(MessageSystemAttributeName::ApproximateFirstReceiveTimestamp)
+            .message_system_attribute_names(MessageSystemAttributeName::MessageGroupId)
             .send()
             .await
             .map_err(|error| DisplayErrorContext(error).to_string())?;
@@ -201,13 +189,22 @@ impl SqsSource {
                 let sent_at = attribute(MessageSystemAttributeName::SentTimestamp).and_then(|at| at.parse().ok());
                 let count = attribute(MessageSystemAttributeName::ApproximateReceiveCount).unwrap_or("1");
                 let mut meta = vec![("receive_count".to_owned(), count.to_owned())];
+                for (key, name) in [
+                    ("sent_at", MessageSystemAttributeName::SentTimestamp),
+                    ("first_received_at", MessageSystemAttributeName::ApproximateFirstReceiveTimestamp),
+                    ("group", MessageSystemAttributeName::MessageGroupId),
+                ] {
+                    if let Some(value) = attribute(name) {
+                        meta.push((key.to_owned(), value.to_owned()));
+                    }
+                }
                 if let Some(id) = &message.message_id {
                     meta.push(("message_id".to_owned(), id.clone()));
                 }
                 let number = self.next.fetch_add(1, Ordering::Relaxed);
                 let text = message.receipt_handle.unwrap_or_default();
                 self.lock()
-                    .insert(number, InFlight { handle: text.clone(), received, extended: received, kept: false });
+                    .insert(number, InFlight { handle: text.clone(), received, extended: Some(received), kept: false });
                 Taken {
                     message: RawMessage {
                         source: Arc::clone(&self.name),
@@ -253,67 +250,13 @@ impl SqsSource {
     async fn hand_back_kept(&self) {
         let kept: Vec<(u64, String)> = self.lock().drain().map(|(number, message)| (number, message.handle)).collect();
         for chunk in kept.chunks(BATCH) {
-            self.change_visibility(chunk, Duration::ZERO).await;
+            let _ = self.change_visibility(chunk, Duration::ZERO).await;
         }
     }
 
     fn keep(&self, handle: &Handle) {
         if let Some(message) = self.lock().get_mut(&handle.number) {
             message.kept = true;
-        }
-    }
-
-    /// Keeps messages invisible while they are worked on.
-    async fn extend(self: Arc<Self>, stop: CancellationToken) {
-        let mut tick = tokio::time::interval((self.visibility / 8).max(Duration::from_millis(250)));
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = tick.tick() => {}
-            }
-            let due: Vec<(u64, String)> = self
-                .lock()
-                .iter()
-                .filter(|(_, message)| {
-                    message.extended.elapsed() > self.visibility / 2
-                        && message.received.elapsed() + self.visibility < LONGEST
-                })
-                .map(|(number, message)| (*number, message.handle.clone()))
-                .collect();
-            for chunk in due.chunks(BATCH) {
-                for (number, _) in chunk {
-                    if let Some(message) = self.lock().get_mut(number) {
-                        message.extended = Instant::now();
-                    }
-                }
-                self.change_visibility(chunk, self.visibility).await;
-            }
-        }
-    }
-
-    async fn change_visibility(&self, chunk: &[(u64, String)], visibility: Duration) {
-        let mut call = self.client.change_message_visibility_batch().queue_url(&self.queue_url);
-        for (number, handle) in chunk {
-            let entry = ChangeMessageVisibilityBatchRequestEntry::builder()
-                .id(number.to_string())
-                .receipt_handle(handle)
-                .visibility_timeout(i32::try_from(visibility.as_secs()).unwrap_or(i32::MAX))
-                .build();
-            match entry {
-                Ok(entry) => call = call.entries(entry),
-                Err(error) => tracing::error!(source = %self.name, error = %error, "a visibility entry can't be built"),
-            }
-        }
-        match call.send().await {
-            Ok(answer) => {
-                for failed in answer.failed {
-                    tracing::debug!(source = %self.name, code = failed.code, "a visibility was not changed");
-                }
-            }
-            Err(error) => {
-                let error = DisplayErrorContext(error).to_string();
-                tracing::warn!(source = %self.name, error, "visibility was not changed: messages may come again");
-            }
         }
     }
 
@@ -342,7 +285,7 @@ impl SqsSource {
             }
             while back.len() >= BATCH || (!back.is_empty() && (ended || lingered)) {
                 let batch: Vec<_> = back.drain(..back.len().min(BATCH)).collect();
-                self.change_visibility(&batch, Duration::ZERO).await;
+                let _ = self.change_visibility(&batch, Duration::ZERO).await;
             }
             if ended {
                 break;

@@ -1,6 +1,10 @@
 //! Conformity's webhook channel: HMAC-SHA256 over the raw body, in lower-case hex, with the token as text.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -14,7 +18,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use tokio::sync::oneshot;
 
-use super::{Intake, Receipt, Taken};
+use super::{Intake, Receipt, SourceState, Taken};
 use crate::{clock::now_ms, finding::RawMessage};
 
 /// A sender that waits longer than this sends again.
@@ -27,6 +31,7 @@ pub struct WebhookSource {
     pub headers: Vec<String>,
     pub max_bytes: usize,
     pub intake: Intake,
+    pub state: Arc<SourceState>,
 }
 
 /// A route for each webhook source.
@@ -43,6 +48,9 @@ pub fn routes(sources: Vec<WebhookSource>) -> Router {
 }
 
 async fn take(State(source): State<Arc<WebhookSource>>, request: Request) -> (StatusCode, &'static str) {
+    if source.state.closed.load(Ordering::Relaxed) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the backlog is full; send it again later\n");
+    }
     let signatures: Vec<String> = source
         .headers
         .iter()

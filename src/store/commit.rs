@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, Transaction, named_params, params};
 use super::lanes::is_digest;
 use super::{
     Batch, Committed, Enqueued, MemberState, NewRecord, Payload, Store, StoreError, StoredFinding, Wish, dead,
-    restraints, silences,
+    restraints, sightings, silences,
 };
 
 impl Store {
@@ -26,6 +26,7 @@ impl Store {
             write_holds(transaction, &batch)?;
             silences::write_muted(transaction, &batch)?;
             restraints::write(transaction, &batch)?;
+            sightings::write(transaction, &batch)?;
             for letter in &batch.dead_letters {
                 dead::insert(transaction, letter, batch.now_ms)?;
             }
@@ -258,7 +259,8 @@ fn resolve_key(
         payload.notice = connectors::Notice {
             title: if payload.notice.title.is_empty() { notice.title.clone() } else { payload.notice.title },
             routed_by: payload.notice.routed_by,
-            note: payload.notice.note,
+            // Why it ends (suppressed, gone) counts more than what the script remarked.
+            note: notice.note.clone().or(payload.notice.note),
             owner: payload.notice.owner.or_else(|| notice.owner.clone()),
             ..notice.clone()
         };

@@ -147,20 +147,59 @@ impl Store {
         .await
     }
 
-    /// Rows of an append-only target from `from_id` on, oldest first, at most `rows` and about `bytes`.
+    /// Rows of an append-only target from `from_id` on and below `end_id`, oldest first, at most `rows` and about `bytes`.
     pub fn read_records(
         &self,
         target: i64,
         from_id: i64,
+        end_id: i64,
         rows: usize,
         bytes: usize,
     ) -> Result<Vec<RecordRow>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT id, at, sent_at, payload, urgent FROM records WHERE id >= ?1 AND target = ?2 ORDER BY id LIMIT ?3",
+                "SELECT id, at, sent_at, payload, urgent FROM records WHERE id >= ?1 AND id < ?4 AND target = ?2
+                 ORDER BY id LIMIT ?3",
             )?;
-            let mut found = statement.query(params![from_id, target, i64::try_from(rows).unwrap_or(i64::MAX)])?;
+            let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+            let mut found = statement.query(params![from_id, target, rows, end_id])?;
             take_records(&mut found, bytes)
+        })
+    }
+
+    /// Rows that are not urgent, about `bytes` of them.
+    pub(super) fn read_plain_records(
+        &self,
+        target: i64,
+        from_id: i64,
+        bytes: usize,
+    ) -> Result<Vec<RecordRow>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT id, at, sent_at, payload, urgent FROM records WHERE id >= ?1 AND target = ?2 AND urgent = 0
+                 ORDER BY id",
+            )?;
+            let mut found = statement.query(params![from_id, target])?;
+            take_records(&mut found, bytes)
+        })
+    }
+
+    /// About how many bytes the rows of a stateful target take: the average of some of them.
+    pub fn delivery_bytes(&self, target: i64, rows: usize) -> Result<u64, StoreError> {
+        self.read(|connection| {
+            let average: f64 = connection
+                .prepare_cached(
+                    "SELECT COALESCE(AVG(LENGTH(payload)), 0.0) FROM
+                     (SELECT payload FROM deliveries WHERE target = ?1 LIMIT 100)",
+                )?
+                .query_row([target], |row| row.get(0))?;
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a payload is far below 2^52 bytes"
+            )]
+            let average = average as u64;
+            Ok(average.saturating_mul(u64::try_from(rows).unwrap_or(0)))
         })
     }
 
@@ -292,7 +331,7 @@ fn take_records(found: &mut rusqlite::Rows<'_>, bytes: usize) -> rusqlite::Resul
             payload: payload.into(),
             urgent: row.get(4)?,
         });
-        if taken > bytes {
+        if taken >= bytes {
             break;
         }
     }

@@ -1,10 +1,10 @@
-//! What the engine needs to know before it decides, and the upkeep of the file.
+//! What the engine needs to know before it decides.
 
 use std::collections::HashSet;
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::{Hold, Known, MemberState, Recent, Sent, Store, StoreError, TicketState, recent, restraints, silences};
+use super::{Hold, Known, MemberState, Recent, Sent, Store, StoreError, TicketState, recent};
 use crate::finding::Version;
 
 /// Columns of [`known`], in its order.
@@ -136,58 +136,6 @@ impl Store {
     pub fn data_version(&self) -> Result<i64, StoreError> {
         self.read(|connection| connection.query_row("PRAGMA data_version", [], |row| row.get(0)))
     }
-
-    /// Forgets what is older than the settings say, a little at a time, and gives free pages back.
-    pub async fn prune(&self, now: i64, keep: Retention) -> Result<usize, StoreError> {
-        self.write(move |transaction| {
-            let mut gone = 0;
-            gone += transaction.execute("DELETE FROM recent WHERE at < ?1", [now - keep.dedupe_window_ms])?;
-            gone += transaction.execute(
-                "DELETE FROM decisions WHERE id IN (SELECT id FROM decisions WHERE at < ?1 ORDER BY id LIMIT 5000)",
-                [now - keep.decisions_ms],
-            )?;
-            gone += transaction.execute(
-                "DELETE FROM answers WHERE id IN (SELECT id FROM answers WHERE at < ?1 ORDER BY id LIMIT 5000)",
-                [now - keep.decisions_ms],
-            )?;
-            gone += transaction.execute("DELETE FROM dead_letters WHERE at < ?1", [now - keep.dead_letters_ms])?;
-            gone += restraints::prune(transaction, now - keep.decisions_ms)?;
-            gone += silences::prune(transaction, now - keep.decisions_ms)?;
-            gone += prune_findings(transaction, now - keep.resolved_ms)?;
-            transaction.execute_batch("PRAGMA incremental_vacuum(2000)")?;
-            Ok(gone)
-        })
-        .await
-    }
-}
-
-/// How long things are kept, milliseconds.
-#[derive(Clone, Copy, Debug)]
-pub struct Retention {
-    pub dedupe_window_ms: i64,
-    pub decisions_ms: i64,
-    pub dead_letters_ms: i64,
-    /// Findings that stay resolved.
-    pub resolved_ms: i64,
-}
-
-/// Findings resolved for long, with what targets held for them; those with a row in a lane stay.
-fn prune_findings(transaction: &rusqlite::Transaction<'_>, before: i64) -> rusqlite::Result<usize> {
-    let old = "SELECT id FROM findings WHERE state = 'resolved' AND updated_at < ?1
-               AND id NOT IN (SELECT finding FROM deliveries) LIMIT 2000";
-    transaction.execute(&format!("DELETE FROM decisions WHERE finding IN ({old})"), [before])?;
-    transaction.execute(&format!("DELETE FROM answers WHERE finding IN ({old})"), [before])?;
-    transaction.execute(
-        &format!(
-            "DELETE FROM ledger WHERE (target, key) IN (SELECT target, key FROM members WHERE finding IN ({old}))
-             AND state = 'resolved'"
-        ),
-        [before],
-    )?;
-    transaction.execute(&format!("DELETE FROM members WHERE finding IN ({old})"), [before])?;
-    // The numbers of findings may be used again.
-    transaction.execute(&format!("DELETE FROM silenced WHERE finding IN ({old})"), [before])?;
-    transaction.execute(&format!("DELETE FROM findings WHERE id IN ({old})"), [before])
 }
 
 /// The same hash that the tables use.

@@ -9,11 +9,14 @@ mod lanes;
 mod load;
 mod noise;
 mod open;
+mod packs;
+mod prune;
 mod recent;
 mod report;
 mod restraints;
 mod settle;
 mod shadow;
+mod sightings;
 mod silences;
 mod types;
 mod wake;
@@ -29,13 +32,16 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use dead::{DeadLetter, DeadLetterRow, Retried};
 pub use lanes::{Before, Left, Loaded, RecordRow, Settlement, WaitingDelivery};
-pub use load::{Retention, check_hash};
+pub use load::check_hash;
 pub use noise::{NoiseFinding, OpenTicket, Told};
 pub use open::{Access, StoreError};
+pub use packs::{Pack, Packed};
+pub use prune::Retention;
 pub use recent::{Recent, Seen, pack};
 pub use report::{AnswerRow, DecisionRow, FindingDetail, FindingFilter, FindingRow, PendingRow, TargetRow};
 pub use restraints::{Interrupt, NewStorm, StormRow};
 pub use shadow::ShadowRow;
+pub use sightings::{Round, Sighting, Vanished};
 pub use silences::{AuditRow, Expired, Muted, SilenceRow, Unmuted};
 pub use types::{
     Batch, Committed, Enqueued, Hold, InboxMessage, Known, MemberState, NewDecision, NewRecord, Payload, Sent,

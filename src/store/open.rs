@@ -17,6 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
     include_str!("schema_6.sql"),
+    include_str!("schema_7.sql"),
 ];
 
 /// Who opens the store.
@@ -91,11 +92,17 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
     Ok(file)
 }
 
+fn in_use(path: &Path) -> StoreError {
+    let detail = "another program keeps it locked (a backup, a database shell?); end that first".to_owned();
+    StoreError::Open { path: path.to_owned(), detail }
+}
+
 pub(super) fn connect(path: &Path, access: Access) -> Result<Connection, StoreError> {
     let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
             StoreError::Damaged { path: path.to_owned(), detail: error.to_string() }
         }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => in_use(path),
         _ => StoreError::Open { path: path.to_owned(), detail: error.to_string() },
     };
     if access == Access::Command && !path.exists() {
@@ -120,10 +127,7 @@ pub(super) fn connect(path: &Path, access: Access) -> Result<Connection, StoreEr
 
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let damaged = |error: rusqlite::Error| match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            let detail = "another program keeps it locked (a backup, a database shell?); end that first".to_owned();
-            StoreError::Open { path: path.to_owned(), detail }
-        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => in_use(path),
         _ => StoreError::Damaged { path: path.to_owned(), detail: error.to_string() },
     };
     let transaction =

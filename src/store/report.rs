@@ -204,18 +204,25 @@ impl Store {
                 .prepare(
                     "SELECT t.name, t.paused, t.status, t.updated_at,
                        (SELECT COUNT(*) FROM deliveries d WHERE d.target = t.id)
-                         + (SELECT COUNT(*) FROM records r WHERE r.target = t.id),
+                         + (SELECT COUNT(*) FROM records r WHERE r.target = t.id)
+                         + (SELECT COALESCE(SUM(rows), 0) FROM packs p WHERE p.target = t.id),
                        MIN(COALESCE((SELECT MIN(at) FROM deliveries d WHERE d.target = t.id), 9e15),
-                         COALESCE((SELECT MIN(at) FROM records r WHERE r.target = t.id), 9e15))
+                         COALESCE((SELECT MIN(at) FROM records r WHERE r.target = t.id), 9e15),
+                         COALESCE((SELECT MIN(at) FROM packs p WHERE p.target = t.id), 9e15))
                      FROM targets t ORDER BY t.name",
                 )?
                 .query_map([], |row| {
                     let status: String = row.get(2)?;
                     let oldest: f64 = row.get(5)?;
+                    let mut status = json(status.as_bytes());
+                    if let Some(status) = status.as_object_mut() {
+                        // For the next process, not for people.
+                        status.remove("pauses");
+                    }
                     Ok(TargetRow {
                         name: row.get(0)?,
                         paused: row.get(1)?,
-                        status: json(status.as_bytes()),
+                        status,
                         updated_at: row.get(3)?,
                         backlog: row.get(4)?,
                         #[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit")]
@@ -241,6 +248,16 @@ impl Store {
                 .prepare_cached("SELECT name, paused FROM targets")?
                 .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect()
+        })
+    }
+
+    /// When the lane was paused before this process, as it said last, and when that was.
+    pub fn lane_pauses(&self, target: i64) -> Result<(serde_json::Value, i64), StoreError> {
+        self.read(|connection| {
+            connection.query_row("SELECT status, updated_at FROM targets WHERE id = ?1", [target], |row| {
+                let status: String = row.get(0)?;
+                Ok((json(status.as_bytes())["pauses"].take(), row.get(1)?))
+            })
         })
     }
 

@@ -3,7 +3,7 @@
 use connectors::SendOptions;
 use serde::{Deserialize, Serialize};
 
-use super::{DeadLetter, Interrupt, Muted, NewStorm};
+use super::{DeadLetter, Interrupt, Muted, NewStorm, Round, Sighting};
 use crate::{
     finding::{Change, Version},
     tally::Tally,
@@ -34,6 +34,12 @@ pub struct Batch {
     pub inbox: Vec<i64>,
     /// For the metrics; nothing of it is stored.
     pub tally: Tally,
+    pub sightings: Vec<Sighting>,
+    /// Accounts whose round went on.
+    pub rounds: Vec<(String, Round)>,
+    /// Findings that failed before the router came, and those of them that are told from now on.
+    pub adopted: Vec<i64>,
+    pub unadopted: Vec<i64>,
 }
 
 /// What the lanes must know of a commit.

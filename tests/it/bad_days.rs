@@ -1,6 +1,6 @@
 //! Input that nobody should send and days that nobody should have: a clear word or a parked message, and nothing lost.
 
-use simulators::{Options, SplunkOptions};
+use simulators::{Fault, FaultKind, Options, SplunkOptions};
 
 use crate::support::{Bench, application_check, check, until};
 
@@ -113,4 +113,59 @@ async fn a_full_disk_stops_nothing_for_good_and_loses_nothing() {
     router.kill().expect("killed");
     router.wait().expect("ended");
     let _ = std::process::Command::new("umount").arg(&state).status();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_credentials_are_named_for_each_target_and_the_queue() {
+    let bench = Bench::start().await;
+    let path = bench.folder().join("router.yaml");
+    let yaml = std::fs::read_to_string(&path).expect("router.yaml");
+    let wrong =
+        yaml.replace("jira-token", "wrong-1").replace("hec-token", "wrong-2").replace("xoxb-slack", "xoxb-wrong-3");
+    std::fs::write(&path, wrong).expect("router.yaml");
+    let body = "{\"__type\":\"com.amazon.coral.service#UnrecognizedClientException\",\"message\":\"The security token is invalid.\"}";
+    bench.sims.aws.fault(Fault::always("", FaultKind::answer(403, body)));
+    let output = bench.output(&["check", "--probe", "--format", "json"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let failed: Vec<&str> = report["checks"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|check| check["ok"] == false)
+        .filter_map(|check| check["check"].as_str())
+        .collect();
+    assert_eq!(failed, ["source checks", "target devs", "target siem", "target soc"], "{report}");
+    let text = report.to_string();
+    assert!(text.contains("The security token is invalid"), "{text}");
+    assert!(!text.contains("wrong-"), "no secret is shown: {text}");
+    // While it runs it says so, and goes on once they are right.
+    let log = bench.folder().join("log");
+    let router = bench.spawn_logging(&log);
+    let said = |text: &str| std::fs::read_to_string(&log).is_ok_and(|log| log.contains(text));
+    until("the queue is named", || said("receive failed; trying again") && said("The security token is invalid")).await;
+    bench.sims.aws.send(&bench.queue, &check("root", "FAILURE", T));
+    bench.sims.aws.clear_faults();
+    until("the targets are named", || {
+        ["soc", "siem"].iter().all(|name| said(&format!("target=\"{name}\"")) || said(&format!("target={name}")))
+    })
+    .await;
+    drop(router);
+    std::fs::write(&path, yaml).expect("router.yaml");
+    bench.settle().await;
+    assert_eq!((bench.sims.jira.issues().len(), bench.sims.splunk.count()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_another_program_keeps_locked_is_refused_by_name_at_start() {
+    let bench = Bench::start().await;
+    bench.settle().await;
+    let store = rusqlite::Connection::open(bench.folder().join("state/router.db")).expect("opens");
+    store.execute_batch("BEGIN EXCLUSIVE").expect("locked");
+    let output = bench.output(&["run", "--until-idle", "100ms"]).await;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("another program keeps it locked") && text.contains("router.db"), "{text}");
+    drop(store);
+    bench.settle().await;
 }

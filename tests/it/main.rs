@@ -26,14 +26,20 @@ mod faults;
 mod fixtures;
 // The way of a finding.
 mod flow;
+// What ends without a word.
+mod gone;
 // What scripts see of the past.
 mod history;
+// What becomes of a target's answers.
+mod lanes;
 // What time and people do to tickets.
 mod lifecycle;
 // Needs a real SQS.
 mod localstack;
 // The numbers of `/metrics`.
 mod metrics;
+// The sources on good and bad days.
+mod queue;
 // Publishes to a topic.
 mod remediation;
 // Compares scripts over an archive.
@@ -48,8 +54,12 @@ mod scripts;
 mod shadow;
 // Mutes.
 mod silences;
+// Backlogs too long.
+mod spill;
 mod support;
 // The log and traces.
 mod telemetry;
+// A sender that signs.
+mod webhook;
 // A year of a company, replayed.
 mod year;

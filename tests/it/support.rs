@@ -155,7 +155,7 @@ targets:
 }
 
 /// The running binary; it dies with the test, also with one that fails.
-pub struct Running(Child);
+pub struct Running(pub Child);
 
 impl std::ops::Deref for Running {
     type Target = Child;

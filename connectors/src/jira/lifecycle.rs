@@ -74,6 +74,7 @@ impl Work<'_> {
             let answer = self.call(Method::POST, "/issue", Some(&json!({ "fields": fields }))).await?;
             match answer.status {
                 201 => return self.created(&answer, warning, replaces).await,
+                413 if !shortened => warning = Some(self.shorten(&mut fields, &mut shortened)),
                 400 => match self.degrade(&answer, &mut fields, &mut shortened) {
                     Some(note) => warning = Some(note),
                     None => return Err(self.bad_create(&answer)),
@@ -110,12 +111,7 @@ impl Work<'_> {
             let problem = problem.as_str().unwrap_or_default();
             match field.as_str() {
                 "project" | "issuetype" | "summary" | "labels" => return None,
-                "description" if !*shortened => {
-                    *shortened = true;
-                    let short = payload::description(self.delivery, self.notice, self.cloud, true);
-                    fields.insert(field.clone(), short);
-                    notes.push("the description was shortened".to_owned());
-                }
+                "description" if !*shortened => notes.push(self.shorten(fields, shortened)),
                 "description" => return None,
                 _ => {
                     fields.remove(field)?;
@@ -129,6 +125,14 @@ impl Work<'_> {
             }
         }
         (!notes.is_empty()).then(|| notes.join("; "))
+    }
+
+    /// The description at its shortest.
+    fn shorten(&self, fields: &mut Map<String, Value>, shortened: &mut bool) -> String {
+        *shortened = true;
+        let short = payload::description(self.delivery, self.notice, self.cloud, true);
+        fields.insert("description".to_owned(), short);
+        "the description was shortened".to_owned()
     }
 
     fn bad_create(&self, answer: &Answer) -> Verdict {
@@ -229,6 +233,7 @@ impl Work<'_> {
             let answer = self.call(Method::PUT, &path, Some(&json!({ "fields": fields }))).await?;
             match answer.status {
                 200 | 204 => return Ok(warning),
+                413 if !shortened => warning = Some(self.shorten(&mut fields, &mut shortened)),
                 400 => match self.degrade(&answer, &mut fields, &mut shortened) {
                     Some(note) => warning = Some(note),
                     None => return Err(Verdict::PermanentItem { detail: answer.excerpt() }),

@@ -53,7 +53,7 @@ pub struct JiraConfig {
     pub project: String,
     #[serde(default = "task")]
     pub issue_type: String,
-    /// Priority by risk, e.g. `HIGH: High`.
+    /// Priority by risk, e.g. `HIGH: High`, or by least score, e.g. `"90": Highest`.
     #[serde(default)]
     pub priorities: BTreeMap<String, String>,
     #[serde(default)]

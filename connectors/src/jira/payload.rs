@@ -292,7 +292,9 @@ pub fn labels(config: &JiraConfig, delivery: &Delivery, notice: &Notice) -> Vec<
     for (prefix, value) in [
         ("rule", &notice.rule_id),
         ("risk", &notice.risk.to_lowercase().replace('_', "-")),
+        ("acct", if notice.cloud_account.is_empty() { &notice.account_id } else { &notice.cloud_account }),
         ("env", &notice.environment),
+        ("svc", &notice.service.to_lowercase()),
     ] {
         if !value.is_empty() {
             labels.push(label(&format!("{prefix}-{value}")));
@@ -304,12 +306,19 @@ pub fn labels(config: &JiraConfig, delivery: &Delivery, notice: &Notice) -> Vec<
     labels
 }
 
+/// By score where the settings hold numbers (the highest that the score reaches), else by risk.
+fn priority<'a>(config: &'a JiraConfig, notice: &Notice) -> Option<&'a String> {
+    let by_score = config.priorities.iter().filter_map(|(least, name)| Some((least.parse::<i64>().ok()?, name)));
+    let reached = by_score.filter(|(least, _)| *least <= notice.score).max_by_key(|(least, _)| *least);
+    reached.map(|(_, name)| name).or_else(|| config.priorities.get(&notice.risk))
+}
+
 /// Fields that are rewritten when the content changes.
 pub fn changing_fields(config: &JiraConfig, delivery: &Delivery, notice: &Notice, cloud: bool) -> Map<String, Value> {
     let mut fields = Map::new();
     fields.insert("summary".to_owned(), summary(notice).into());
     fields.insert("description".to_owned(), description(delivery, notice, cloud, false));
-    if let Some(priority) = config.priorities.get(&notice.risk) {
+    if let Some(priority) = priority(config, notice) {
         fields.insert("priority".to_owned(), json!({ "name": priority }));
     }
     fields

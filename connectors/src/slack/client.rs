@@ -27,6 +27,9 @@ pub fn web_api(answer: &Answer, scope: &Scope, now_ms: i64) -> Said {
     if answer.status == 429 {
         return Said::Verdict(throttled(answer, scope, now_ms));
     }
+    if answer.status == 413 {
+        return Said::BadBlocks(answer.excerpt());
+    }
     if answer.status != 200 {
         return Said::Verdict(default_verdict(answer, now_ms));
     }
@@ -94,7 +97,7 @@ pub fn webhook(answer: &Answer, now_ms: i64) -> Said {
         (200, "ok") => Said::Ok(Value::Null),
         (200, _) => Said::Verdict(Verdict::PermanentTarget { detail: format!("the answer is not Slack's: {detail}") }),
         (429, _) => Said::Verdict(throttled(answer, &Scope::target(), now_ms)),
-        (_, "invalid_blocks" | "invalid_blocks_format" | "msg_blocks_too_long") => Said::BadBlocks(detail),
+        (413, _) | (_, "invalid_blocks" | "invalid_blocks_format" | "msg_blocks_too_long") => Said::BadBlocks(detail),
         (_, "invalid_payload" | "no_text" | "too_many_attachments") => Said::Verdict(Verdict::PermanentItem { detail }),
         (
             _,

@@ -1,4 +1,5 @@
-//! What a ticket goes through, and what each answer leads to.
+//! What a ticket goes through, and what each answer leads to. A test's first letters and numbers name the rows of the
+//! table of target answers that it stands for.
 
 use connectors::{Found, LedgerState, Verdict, Wanted};
 
@@ -6,7 +7,7 @@ use super::*;
 use crate::common::{Recorder, deliver, delivery, notice, text};
 
 #[tokio::test]
-async fn a_problem_becomes_one_ticket_with_its_fingerprint() {
+async fn j1_a_problem_becomes_one_ticket_with_its_fingerprint() {
     let server = Server::answering([created()]).await;
     let one = delivery(notice());
     let verdict = deliver(&*cloud(&server), &one).await;
@@ -21,7 +22,7 @@ async fn a_problem_becomes_one_ticket_with_its_fingerprint() {
 }
 
 #[tokio::test]
-async fn an_answer_that_leaves_the_creation_open_is_ambiguous() {
+async fn j5_j22_an_answer_that_leaves_the_creation_open_is_ambiguous_and_not_repeated() {
     for said in [
         empty(500),
         empty(502),
@@ -40,7 +41,7 @@ async fn an_answer_that_leaves_the_creation_open_is_ambiguous() {
 }
 
 #[tokio::test]
-async fn what_may_have_been_created_is_looked_up_by_its_label() {
+async fn j4_j27_what_may_have_been_created_is_looked_up_by_its_label() {
     let one = delivery(notice());
     let hit = json!({ "issues": [
         { "id": "9", "key": "SOC-9", "fields": { "status": { "statusCategory": { "key": "done" } } } },
@@ -59,7 +60,7 @@ async fn what_may_have_been_created_is_looked_up_by_its_label() {
 }
 
 #[tokio::test]
-async fn a_limit_pauses_what_its_reason_names() {
+async fn j6_j7_j8_a_limit_pauses_what_its_reason_names() {
     let limited = |reason: &str, after: &str| {
         empty(429).insert_header("Retry-After", after).insert_header("RateLimit-Reason", reason)
     };
@@ -84,7 +85,7 @@ async fn a_limit_pauses_what_its_reason_names() {
 }
 
 #[tokio::test]
-async fn what_jira_refuses_and_can_do_without_is_left_out_once() {
+async fn j10_j11_j12_what_jira_refuses_and_can_do_without_is_left_out_once() {
     let refused =
         |field: &str, problem: &str| answer(400, json!({ "errorMessages": [], "errors": { field: problem } }));
     let server = Server::answering([refused("priority", "Field 'priority' cannot be set."), created()]).await;
@@ -103,10 +104,89 @@ async fn what_jira_refuses_and_can_do_without_is_left_out_once() {
     let requests = server.requests().await;
     assert_eq!(requests.len(), 2);
     assert!(requests[1].2.to_string().len() < requests[0].2.to_string().len());
+    // The same where the size is refused by status.
+    let server = Server::answering([empty(413), empty(413)]).await;
+    let mut large = notice();
+    large.message = "x".repeat(40_000);
+    assert_eq!(deliver(&*cloud(&server), &delivery(large)).await.class(), "permanent_item");
+    let requests = server.requests().await;
+    assert_eq!(requests.len(), 2);
+    assert!(requests[1].2.to_string().len() < requests[0].2.to_string().len());
     for field in ["project", "issuetype"] {
         let server = Server::answering([refused(field, "is unknown")]).await;
         assert_eq!(deliver(&*cloud(&server), &delivery(notice())).await.class(), "permanent_target", "{field}");
         assert_eq!(server.requests().await.len(), 1, "no hot loop");
+    }
+}
+
+/// Everything that a document shows, one line for each paragraph.
+fn shown(node: &Value, into: &mut String) {
+    if let Some(text) = node["text"].as_str() {
+        into.push_str(text);
+    }
+    for child in node["content"].as_array().into_iter().flatten() {
+        shown(child, into);
+    }
+    if matches!(node["type"].as_str(), Some("paragraph" | "heading" | "codeBlock")) {
+        into.push('\n');
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_says_what_is_wrong_where_whose_until_when_and_how_to_fix_it() {
+    let server = Server::answering([created()]).await;
+    let settings =
+        json!({ "sla": { "VERY_HIGH": "3d" }, "priorities": { "90": "Blocker", "50": "High", "VERY_HIGH": "Low" } });
+    let mut told = notice();
+    told.owner = Some(("payments".into(), "tag Owner".into()));
+    told.tags = vec![("Owner".into(), "payments".into())];
+    told.resource_type = "s3-bucket".into();
+    told.console_url = Some("https://console.aws.amazon.com/s3/bucket-1".into());
+    told.introduced_by = Some("ada".into());
+    told.extra = vec![("Grantee".into(), "AllUsers".into())];
+    told.routed_by = vec!["platform_to_jira:7".into()];
+    told.failing_since_ms = Some(NOW - 52 * 86_400_000);
+    let one = delivery(told);
+    assert!(matches!(deliver(&*with(&server, settings), &one).await, Verdict::Delivered { warning: None, .. }));
+    let (_, _, body) = server.requests().await.remove(0);
+    let fields = &body["fields"];
+    assert_eq!(fields["summary"], "[VERY HIGH] S3 bucket public read: bucket-1 (payments-prod/us-west-2)");
+    assert_eq!(fields["priority"]["name"], "Blocker", "by score, before the risk");
+    assert_eq!(fields["duedate"], "2026-11-26", "three days from now");
+    let labels: Vec<&str> = fields["labels"].as_array().expect("labels").iter().filter_map(Value::as_str).collect();
+    for label in ["conformity", "rule-S3-001", "risk-very-high", "acct-012345678901", "env-prod", "svc-s3"] {
+        assert!(labels.contains(&label), "{label} in {labels:?}");
+    }
+    let mut text = String::new();
+    shown(&fields["description"], &mut text);
+    let mut at = 0;
+    for part in [
+        "VERY HIGH - failing since 2026-10-02 (52 d",
+        "What is wrong",
+        "Bucket is public",
+        "Where",
+        "bucket-1",
+        "s3-bucket",
+        "payments-prod (012345678901)",
+        "prod",
+        "us-west-2",
+        "payments (from tag Owner)",
+        "Owner=payments",
+        "S3-001",
+        "ccc:b7f3:S3-001",
+        "ada",
+        "How to fix",
+        "Knowledge base",
+        "console",
+        "closes by itself",
+        "Not a problem?",
+        "Evidence",
+        "Grantee: AllUsers",
+        "Score 90, routed by platform_to_jira:7",
+        &one.fingerprint,
+    ] {
+        let found = text[at..].find(part);
+        at += found.unwrap_or_else(|| panic!("{part} after {} in {text}", &text[..at]));
     }
 }
 
@@ -121,7 +201,6 @@ async fn every_status_has_its_class() {
         (405, "permanent_item"),
         (408, "transient"),
         (410, "permanent_target"),
-        (413, "permanent_item"),
         (422, "permanent_item"),
         (429, "throttled"),
         (500, "ambiguous"),
@@ -138,7 +217,7 @@ async fn every_status_has_its_class() {
 }
 
 #[tokio::test]
-async fn a_ticket_that_is_gone_is_told_and_not_made_anew() {
+async fn j14_a_ticket_that_is_gone_is_told_and_not_made_anew() {
     for status in [403, 404] {
         let server = Server::answering([empty(status)]).await;
         let mut one = delivery(notice());
@@ -153,7 +232,7 @@ async fn a_ticket_that_is_gone_is_told_and_not_made_anew() {
 }
 
 #[tokio::test]
-async fn a_pass_resolves_with_the_resolution_where_the_screen_has_one() {
+async fn j17_j18_a_pass_resolves_with_the_resolution_where_the_screen_has_one_and_creates_nothing() {
     for resolution in [true, false] {
         let server = Server::answering([
             issue("To Do", "new", Value::Null),
@@ -178,7 +257,7 @@ async fn a_pass_resolves_with_the_resolution_where_the_screen_has_one() {
 }
 
 #[tokio::test]
-async fn a_failure_after_a_pass_reopens_the_ticket_or_links_a_new_one() {
+async fn j15_j16_a_failure_after_a_pass_reopens_the_ticket_or_links_a_new_one() {
     let done = || issue("Done", "done", json!({ "name": "Fixed" }));
     let server = Server::answering([done(), transitions(&[("11", "To Do", "new", false)]), empty(204)]).await;
     let mut one = delivery(notice());
@@ -200,7 +279,7 @@ async fn a_failure_after_a_pass_reopens_the_ticket_or_links_a_new_one() {
 }
 
 #[tokio::test]
-async fn a_persons_no_is_respected() {
+async fn j19_a_persons_no_is_respected() {
     let no = || issue("Risk accepted", "done", Value::Null);
     let server = Server::answering([no()]).await;
     let mut one = delivery(notice());
@@ -215,7 +294,7 @@ async fn a_persons_no_is_respected() {
 }
 
 #[tokio::test]
-async fn a_conflict_is_read_again_and_tried_once_more() {
+async fn j20_a_conflict_is_read_again_and_tried_once_more() {
     let way = || transitions(&[("31", "Done", "done", false)]);
     let server = Server::answering([issue("To Do", "new", Value::Null), way(), empty(409), way(), empty(204)]).await;
     let mut one = delivery(notice());
@@ -227,7 +306,7 @@ async fn a_conflict_is_read_again_and_tried_once_more() {
 }
 
 #[tokio::test]
-async fn a_search_that_is_gone_names_the_setting() {
+async fn j21_a_search_that_is_gone_names_the_setting() {
     let server = Server::answering([empty(410)]).await;
     let connector = with(&server, json!({ "deployment": "datacenter", "email": null }));
     let found = connector.find(&delivery(notice()), &Recorder::default()).await;
@@ -236,7 +315,7 @@ async fn a_search_that_is_gone_names_the_setting() {
 }
 
 #[tokio::test]
-async fn a_data_center_gets_its_own_paths_markup_and_token() {
+async fn j25_a_data_center_gets_its_own_paths_markup_and_token() {
     let server = Server::answering([created(), answer(200, json!({ "issues": [] }))]).await;
     let connector = with(&server, json!({ "deployment": "datacenter", "email": null }));
     let mut one = delivery(notice());
@@ -249,4 +328,18 @@ async fn a_data_center_gets_its_own_paths_markup_and_token() {
     assert_eq!(fields["assignee"], json!({ "name": "ada" }));
     let raw = server.0.received_requests().await.expect("recording");
     assert_eq!(raw[0].headers["authorization"], "Bearer secret");
+}
+
+#[tokio::test]
+async fn a_proxy_and_plain_http_are_used_where_the_settings_say_so() {
+    let proxy = Server::answering([created()]).await;
+    let settings = json!({ "url": "http://jira.acme.example/jira", "deployment": "datacenter", "token": "secret", "project": "SOC" });
+    let options = HttpOptions { proxy: Some(proxy.0.uri()), allow_http: true, ..HttpOptions::default() };
+    let connector = connect("jira", "soc", settings.clone(), &options).expect("settings");
+    assert!(matches!(deliver(&*connector, &delivery(notice())).await, Verdict::Delivered { .. }));
+    let raw = proxy.0.received_requests().await.expect("recording");
+    assert_eq!(raw[0].headers["host"], "jira.acme.example");
+    assert_eq!(raw[0].url.path(), "/jira/rest/api/2/issue");
+    let strict = HttpOptions { allow_http: false, ..options };
+    assert!(connect("jira", "soc", settings, &strict).is_err());
 }

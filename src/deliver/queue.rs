@@ -1,0 +1,180 @@
+//! The rows of an append-only lane that are in memory, and where to go on in the store.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+use super::Lane;
+use crate::store::RecordRow;
+
+/// Bytes of rows kept in memory; what is over it is read from the store when its turn comes.
+const MEMORY: usize = 4_000_000;
+/// Rows read at a time.
+const CHUNK: usize = 2_000;
+
+/// Rows that the lane has in memory, and where to go on in the store.
+#[derive(Debug)]
+pub struct RecordQueue {
+    inner: Mutex<Inner>,
+    pub(super) arrived: Notify,
+    /// Bytes of rows in memory at most.
+    memory: usize,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    rows: VecDeque<QueuedRow>,
+    bytes: usize,
+    /// The first row that is only in the store.
+    behind: Option<i64>,
+    /// Everything up to this row was in memory at some time.
+    newest: i64,
+    /// Urgent rows that were taken out of their turn, so that they are not taken again.
+    jumped: HashSet<i64>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct QueuedRow {
+    pub(super) row: RecordRow,
+    pub(super) attempts: u32,
+    /// How many batches had succeeded when it failed first.
+    pub(super) failed_at: Option<u64>,
+    since: Instant,
+}
+
+impl QueuedRow {
+    fn new(row: RecordRow) -> Self {
+        Self { row, attempts: 0, failed_at: None, since: Instant::now() }
+    }
+}
+
+impl RecordQueue {
+    /// For a lane whose rows may fill so many bytes.
+    pub fn new(max_bytes: u64) -> Self {
+        let memory = usize::try_from(max_bytes / 4).unwrap_or(MEMORY).min(MEMORY);
+        Self { inner: Mutex::default(), arrived: Notify::new(), memory }
+    }
+
+    /// Reads the store from its beginning: at start, and after a fault in the lane.
+    pub(super) fn read_anew(&self) {
+        let mut inner = self.lock();
+        inner.behind = Some(0);
+        inner.rows.clear();
+        inner.bytes = 0;
+    }
+
+    /// The first row that is only in the store.
+    pub(super) fn behind(&self) -> Option<i64> {
+        self.lock().behind
+    }
+
+    /// Takes rows straight from a commit while there is room.
+    pub fn push(&self, rows: impl IntoIterator<Item = RecordRow>) {
+        let mut inner = self.lock();
+        for row in rows {
+            if row.id <= inner.newest {
+                continue;
+            }
+            if inner.behind.is_none() && inner.bytes > self.memory {
+                inner.behind = Some(row.id);
+            }
+            if inner.behind.is_none() {
+                inner.newest = row.id;
+                inner.bytes += row.payload.len();
+                inner.rows.push_back(QueuedRow::new(row));
+            }
+        }
+        drop(inner);
+        self.arrived.notify_one();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads on in the store, below `end`, once memory has room; `true` when there is room and nothing more below it.
+    ///
+    /// The lock is held meanwhile, so that no commit slips between.
+    pub(super) fn refill(&self, lane: &Lane, end: i64) -> bool {
+        let mut inner = self.lock();
+        let Some(from) = inner.behind else { return false };
+        if inner.bytes > self.memory / 2 {
+            return false;
+        }
+        match lane.store.read_records(lane.id, from, end, CHUNK, self.memory) {
+            Ok(rows) => {
+                let Some(last) = rows.last() else {
+                    // What is not packed either has all been read.
+                    if end == i64::MAX {
+                        inner.behind = None;
+                    }
+                    return true;
+                };
+                inner.behind = Some(last.id + 1);
+                for row in rows {
+                    inner.newest = inner.newest.max(row.id);
+                    if inner.jumped.remove(&row.id) {
+                        continue;
+                    }
+                    inner.bytes += row.payload.len();
+                    inner.rows.push_back(QueuedRow::new(row));
+                }
+            }
+            Err(error) => tracing::error!(target = %lane.name, error = %error, "the lane can't read its rows"),
+        }
+        false
+    }
+
+    /// Urgent rows that stand behind a backlog in the store go first.
+    pub(super) fn jump(&self, lane: &Lane) {
+        let mut inner = self.lock();
+        let Some(from) = inner.behind else { return };
+        if let Ok(rows) = lane.store.read_urgent_records(lane.id, from, 100) {
+            for row in rows {
+                if inner.jumped.insert(row.id) {
+                    inner.bytes += row.payload.len();
+                    inner.rows.push_front(QueuedRow::new(row));
+                }
+            }
+        }
+    }
+
+    /// A batch, once it is full or its oldest row has lingered long enough; `None` while neither is so.
+    pub(super) fn batch(&self, items: usize, bytes: usize, linger: Duration, flush: bool) -> Option<Vec<QueuedRow>> {
+        let mut inner = self.lock();
+        let first = inner.rows.front()?;
+        let full = inner.rows.len() >= items || inner.bytes >= bytes;
+        if !full && !flush && first.since.elapsed() < linger && inner.behind.is_none() {
+            return None;
+        }
+        let mut batch = Vec::new();
+        let mut taken = 0;
+        while let Some(next) = inner.rows.front() {
+            let size = next.row.payload.len() + 700;
+            if batch.len() >= items || (!batch.is_empty() && taken + size > bytes) {
+                break;
+            }
+            taken += size;
+            let Some(row) = inner.rows.pop_front() else { break };
+            inner.bytes -= row.row.payload.len().min(inner.bytes);
+            batch.push(row);
+        }
+        Some(batch)
+    }
+
+    pub(super) fn put_back(&self, rows: Vec<QueuedRow>) {
+        let mut inner = self.lock();
+        for row in rows.into_iter().rev() {
+            inner.bytes += row.row.payload.len();
+            inner.rows.push_front(row);
+        }
+    }
+
+    pub(super) fn oldest(&self) -> Option<i64> {
+        self.lock().rows.front().map(|row| row.row.at)
+    }
+}

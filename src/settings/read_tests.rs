@@ -1,0 +1,95 @@
+use std::{path::Path, time::Duration};
+
+use super::*;
+use crate::deliver::WhenFull;
+
+const HEAD: &str = "routes: ./routes
+sources: { archive: { type: file, path: '-' } }
+targets:
+";
+
+fn read(targets: &str) -> Result<Settings, String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("router.yaml");
+    std::fs::write(&path, format!("{HEAD}{targets}")).expect("written");
+    Settings::read(&path).map_err(|problems| {
+        let file = path.display().to_string();
+        problems.iter().map(|problem| problem.to_string().replace(&file, "router.yaml") + "\n").collect()
+    })
+}
+
+#[test]
+fn every_key_that_all_targets_take_reaches_its_lane() {
+    let settings = read(
+        "  out: { type: console, rate: { per_second: 2.5, burst: 7 }, max_age: 2d, concurrency: 3, pause_after: 4,
+    reconcile_wait: 90s, probe_interval: 5s, timeout: 1500ms, attempts: 6, proxy: 'http://proxy.acme.example:3128',
+    allow_http: true, backlog: { max_bytes: 2MB, warn_at: 50%, when_full: spill } }\n",
+    )
+    .expect("valid");
+    let target = &settings.targets["out"];
+    let lane = &target.lane;
+    let rate = lane.rate.expect("a rate");
+    assert_eq!((rate.per_second, rate.burst), (2.5, 7));
+    assert_eq!((lane.max_age, lane.reconcile_wait), (Duration::from_secs(172_800), Duration::from_secs(90)));
+    assert_eq!((lane.concurrency, lane.pause_after, lane.attempts), (3, 4, 6));
+    assert_eq!(lane.probe_interval, Duration::from_secs(5));
+    assert_eq!((lane.max_bytes, lane.warn_bytes, lane.when_full), (2_000_000, 1_000_000, WhenFull::Spill));
+    assert_eq!(target.http.timeout, Duration::from_millis(1_500));
+    assert_eq!(target.http.proxy.as_deref(), Some("http://proxy.acme.example:3128"));
+    assert!(target.http.allow_http);
+}
+
+#[test]
+fn the_defaults_are_those_of_the_contract() {
+    let settings = read("  out: { type: console }\n").expect("valid");
+    let lane = &settings.targets["out"].lane;
+    assert_eq!((lane.max_age, lane.reconcile_wait), (Duration::from_secs(86_400), Duration::from_secs(60)));
+    assert_eq!((lane.max_bytes, lane.warn_bytes, lane.when_full), (20_000_000_000, 16_000_000_000, WhenFull::Pause));
+    assert_eq!(settings.service.dedupe_window, Duration::from_secs(3_600));
+}
+
+#[test]
+fn a_value_that_can_not_be_is_refused_with_its_place_and_a_way_out() {
+    for (target, place, problem) in [
+        ("type: console, rate: { per_second: 0 }", "router.yaml:4:", "above 0"),
+        ("type: console, backlog: { warn_at: lots }", "router.yaml:4:", "write e.g. 80%"),
+        ("type: console, backlog: { when_full: drop }", "router.yaml:4:", "`pause` or `spill`"),
+        ("type: console, backlog: { max_bytes: 3 apples }", "router.yaml:4:", "is no size"),
+        ("type: console, max_age: soon", "router.yaml:4:", "no duration"),
+        ("type: console, atempts: 3", "router.yaml:4:", "did you mean `attempts`?"),
+        ("type: splunk_hec, token: x, url: 'http://hec.acme.example:8088'", "router.yaml:4:", "allow_http: true"),
+        (
+            "type: splunk_hec, token: x, url: 'https://u:p@hec.acme.example'",
+            "router.yaml:4:",
+            "credentials don't belong",
+        ),
+        (
+            "type: splunk_hec, token: x, url: 'https://hec.acme.example', tls: { ca_file: not/there.pem }",
+            "router.yaml:4:",
+            "not/there.pem",
+        ),
+        ("type: splunk_hec, token: x, url: 'https://hec.acme.example', proxy: '::'", "router.yaml:4:", "no proxy"),
+        ("type: pagerduty, routing_key: x", "router.yaml:4:", "built are: console, file, jira, slack, sns, splunk_hec"),
+    ] {
+        let text = read(&format!("  out: {{ {target} }}\n")).expect_err(target);
+        assert!(text.contains(place) && text.contains(problem), "{target}: {text}");
+    }
+    for kind in ["webhook", "pagerduty", "teams", "servicenow", "email"] {
+        let text = read(&format!("  out: {{ type: {kind} }}\n")).expect_err(kind);
+        assert!(text.contains(&format!("`{kind}` is not built")), "{text}");
+    }
+}
+
+#[test]
+fn references_are_replaced_after_parsing_and_a_file_is_read_without_its_line_break() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let secret = folder.path().join("token");
+    // A value that would be a map, a comment and another key, had it been replaced before parsing.
+    std::fs::write(&secret, "a: {b} # c\n").expect("written");
+    let settings =
+        read(&format!("  out: {{ type: file, path: \"${{file:{}}}\" }}\n", secret.display())).expect("valid");
+    let path = settings.targets["out"].own["path"].as_str().expect("a path").to_owned();
+    assert!(Path::new(&path).ends_with("a: {b} # c"), "{path}");
+    let text = read("  out: { type: file, path: \"${file:/not/there}\" }\n").expect_err("refused");
+    assert!(text.contains("/not/there") && text.contains("router.yaml:4:"), "{text}");
+}

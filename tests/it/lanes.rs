@@ -1,0 +1,252 @@
+//! What lanes make of a target's answers: waiting, pausing, looking up. The first letters and numbers of a test name the
+//! rows of the table of target answers that it stands for.
+
+use std::time::Duration;
+
+use serde_json::json;
+use simulators::{Fault, FaultKind, Request};
+
+use crate::support::{Bench, Running, application_check, check, until};
+
+const T: i64 = 1_795_000_000_000;
+const CREATE: &str = "POST /rest/api/3/issue";
+
+fn limited(after: &str, reason: &str) -> FaultKind {
+    FaultKind::answer(429, "{}").header("Retry-After", after).header("RateLimit-Reason", reason)
+}
+
+/// Calls of a method and path, oldest first.
+fn calls(bench: &Bench, method: &str, path: &str) -> Vec<Request> {
+    let all = bench.sims.jira.requests();
+    all.into_iter().filter(|request| request.method == method && request.path.starts_with(path)).collect()
+}
+
+fn creates(bench: &Bench) -> Vec<Request> {
+    calls(bench, "POST", "/rest/api/3/issue").into_iter().filter(|call| call.path == "/rest/api/3/issue").collect()
+}
+
+fn stop(mut router: Running) {
+    router.kill().expect("killed");
+    router.wait().expect("ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn j3_copies_of_an_event_taken_in_by_several_receivers_make_one_ticket() {
+    let bench = Bench::start().await;
+    for _ in 0..60 {
+        bench.sims.aws.send(&bench.queue, &check("root", "FAILURE", T));
+        bench.sims.aws.send(&bench.queue, &application_check("bucket", "FAILURE", T));
+    }
+    bench.settle().await;
+    assert_eq!((creates(&bench).len(), bench.sims.jira.issues().len()), (1, 1));
+    assert_eq!((bench.sims.slack.messages().len(), bench.sims.splunk.count()), (1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn j4_a_lost_answer_is_looked_for_until_the_index_shows_the_ticket() {
+    let bench = Bench::start().await;
+    let path = bench.folder().join("router.yaml");
+    let yaml = std::fs::read_to_string(&path).expect("router.yaml");
+    std::fs::write(&path, yaml.replace("reconcile_wait: 1s", "reconcile_wait: 20s")).expect("written");
+    bench.sims.jira.set_index_lag(Duration::from_secs(4));
+    bench.sims.jira.fault(Fault::times(CREATE, 1, FaultKind::DropAfter));
+    bench.sims.aws.send(&bench.queue, &check("root", "FAILURE", T));
+    bench.settle().await;
+    assert_eq!((creates(&bench).len(), bench.sims.jira.issues().len()), (1, 1));
+    assert!(calls(&bench, "POST", "/rest/api/3/search").len() >= 2, "the first look finds nothing");
+    let detail = bench.json(&["explain", "ccc:e1234fad:IAM-001:IAM:global:root"]).await;
+    assert_eq!(detail["ledger"][0]["receipt"]["name"], "SOC-1", "{detail}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn j5_after_a_server_error_the_ticket_is_looked_for_before_it_is_created_again() {
+    for status in [500, 502, 504] {
+        let bench = Bench::start().await;
+        bench.sims.jira.fault(Fault::times(CREATE, 1, FaultKind::answer(status, "")));
+        bench.sims.aws.send(&bench.queue, &check("root", "FAILURE", T));
+        bench.settle().await;
+        assert_eq!(bench.sims.jira.issues().len(), 1, "{status}");
+        let paths: Vec<String> = bench.sims.jira.requests().into_iter().map(|request| request.path).collect();
+        let first = paths.iter().position(|path| path == "/rest/api/3/issue").expect("a create");
+        let last = paths.iter().rposition(|path| path == "/rest/api/3/issue").expect("another");
+        assert!(first < last, "{paths:?}");
+        assert!(paths[first..last].iter().any(|path| path.starts_with("/rest/api/3/search")), "{paths:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn j6_a_burst_limit_pauses_its_endpoint_for_as_long_as_asked_and_costs_no_attempt() {
+    let bench = Bench::start().await;
+    // The first attempt that counts would be the last.
+    bench.configure(", attempts: 1");
+    bench.sims.aws.send(&bench.queue, &check("old", "FAILURE", T));
+    bench.settle().await;
+    bench.sims.jira.fault(Fault::times(CREATE, 1, limited("2", "jira-burst-based")));
+    let router = bench.spawn();
+    bench.sims.aws.send(&bench.queue, &check("new", "FAILURE", T));
+    until("the create is refused", || creates(&bench).len() == 2).await;
+    bench.sims.aws.send(&bench.queue, &check("old", "SUCCESS", T + 1000));
+    until("another endpoint goes on", || bench.sims.jira.issues()[0].status == "Done").await;
+    assert_eq!(creates(&bench).len(), 2, "while creating waits");
+    until("the create", || bench.sims.jira.issues().len() == 2).await;
+    stop(router);
+    let all = creates(&bench);
+    assert!(all[2].at_ms - all[1].at_ms >= 2_000, "{all:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn j7_a_used_up_quota_stops_every_call_to_jira_and_nothing_else() {
+    let bench = Bench::start().await;
+    bench.sims.jira.fault(Fault::times(CREATE, 1, limited("1800", "jira-quota-global-based")));
+    let router = bench.spawn();
+    bench.sims.aws.send(&bench.queue, &check("first", "FAILURE", T));
+    until("the quota is used up", || creates(&bench).len() == 1).await;
+    for number in 0..10 {
+        bench.sims.aws.send(&bench.queue, &check(&format!("r{number}"), "FAILURE", T));
+        bench.sims.aws.send(&bench.queue, &application_check(&format!("b{number}"), "FAILURE", T));
+    }
+    until("Splunk and Slack", || bench.sims.splunk.distinct() == 21 && bench.sims.slack.messages().len() == 10).await;
+    until("the queue is empty: what waits is in the store", || bench.sims.aws.depth(&bench.queue) == (0, 0)).await;
+    stop(router);
+    assert_eq!(bench.sims.jira.requests().len(), 1, "{:?}", bench.sims.jira.requests());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn j8_a_limit_of_one_issue_delays_that_issue_only() {
+    let bench = Bench::start().await;
+    for resource in ["a", "b"] {
+        bench.sims.aws.send(&bench.queue, &check(resource, "FAILURE", T));
+        bench.settle().await;
+    }
+    let issues = bench.sims.jira.issues();
+    let path = format!("POST /rest/api/3/issue/{}/transitions", issues[0].id);
+    bench.sims.jira.fault(Fault::times(path, 1, limited("3", "jira-per-issue-on-write")));
+    let router = bench.spawn();
+    bench.sims.aws.send(&bench.queue, &check("a", "SUCCESS", T + 1000));
+    let refused = || bench.sims.jira.requests().iter().any(|request| request.faulted);
+    until("it is refused", refused).await;
+    bench.sims.aws.send(&bench.queue, &check("b", "SUCCESS", T + 1000));
+    until("the other is resolved", || bench.sims.jira.issues()[1].status == "Done").await;
+    assert_ne!(bench.sims.jira.issues()[0].status, "Done");
+    until("and then the first", || bench.sims.jira.issues()[0].status == "Done").await;
+    stop(router);
+    assert!(bench.json(&["dead-letters", "list"]).await.as_array().is_some_and(Vec::is_empty));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn j12_j13_l7_s9_a_target_that_refuses_all_is_asked_once_in_a_while_named_and_keeps_its_rows() {
+    let project = json!({ "errorMessages": [], "errors": { "project": "valid project is required" } }).to_string();
+    for (status, body) in [(400, project.as_str()), (401, "{}"), (403, "{}")] {
+        let bench = Bench::start().await;
+        bench.configure(", probe_interval: 400ms");
+        bench.sims.jira.fault(Fault::always("/rest/api/3", FaultKind::answer(status, body)));
+        bench
+            .sims
+            .splunk
+            .fault(Fault::always("collector", FaultKind::answer(403, "{\"text\":\"Invalid token\",\"code\":4}")));
+        bench.sims.slack.fault(Fault::always("", FaultKind::answer(200, "{\"ok\":false,\"error\":\"token_revoked\"}")));
+        for number in 0..20 {
+            bench.sims.aws.send(&bench.queue, &check(&format!("r{number}"), "FAILURE", T));
+            bench.sims.aws.send(&bench.queue, &application_check(&format!("b{number}"), "FAILURE", T));
+        }
+        let log = bench.folder().join("log");
+        let router = bench.spawn_logging(&log);
+        let probes = || calls(&bench, "GET", "/rest/api/3").len();
+        until("some probes", || probes() >= 3).await;
+        // Calls that were in flight when the first was refused, and none after.
+        assert!(creates(&bench).len() <= 4, "{status}: {} creates", creates(&bench).len());
+        let at: Vec<u64> = calls(&bench, "GET", "/rest/api/3").iter().map(|call| call.at_ms).collect();
+        assert!(at.windows(2).all(|pair| pair[1] - pair[0] >= 400), "{status}: {at:?}");
+        let said = || std::fs::read_to_string(&log).unwrap_or_default();
+        until("the operator is told", || said().matches("the target refuses everything").count() >= 3).await;
+        let targets = bench.json(&["targets", "list"]).await;
+        assert!(
+            targets.as_array().is_some_and(|all| all.iter().all(|one| one["backlog"].as_i64() > Some(0))),
+            "{targets}"
+        );
+        for clear in [&bench.sims.jira as &dyn Clear, &bench.sims.splunk, &bench.sims.slack] {
+            clear.clear();
+        }
+        until("it goes on by itself", || {
+            let there =
+                (bench.sims.jira.issues().len(), bench.sims.slack.messages().len(), bench.sims.splunk.distinct());
+            there == (20, 20, 40)
+        })
+        .await;
+        stop(router);
+    }
+}
+
+trait Clear {
+    fn clear(&self);
+}
+
+macro_rules! clear {
+    ($($service:ty),*) => {
+        $(impl Clear for $service {
+            fn clear(&self) {
+                self.clear_faults();
+            }
+        })*
+    };
+}
+
+clear!(simulators::JiraSim, simulators::SlackSim, simulators::SplunkSim);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn j18_a_pass_of_what_never_failed_calls_no_target_that_people_read() {
+    let bench = Bench::start().await;
+    for at in [T, T + 1000] {
+        bench.sims.aws.send(&bench.queue, &check("root", "SUCCESS", at));
+        bench.sims.aws.send(&bench.queue, &application_check("bucket", "SUCCESS", at));
+        bench.settle().await;
+    }
+    assert_eq!((bench.sims.jira.requests().len(), bench.sims.slack.requests().len()), (0, 0));
+    assert_eq!(bench.sims.splunk.count(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_calls_are_in_flight_than_a_target_allows() {
+    let bench = Bench::start().await;
+    bench.configure(", concurrency: 2");
+    bench.sims.jira.fault(Fault::always(CREATE, FaultKind::HangBefore));
+    for number in 0..10 {
+        bench.sims.aws.send(&bench.queue, &check(&format!("r{number}"), "FAILURE", T));
+    }
+    let router = bench.spawn();
+    until("Splunk has all", || bench.sims.splunk.distinct() == 10).await;
+    until("calls hang", || creates(&bench).len() >= 2).await;
+    let all = creates(&bench);
+    // The first two end after `timeout: 3s`; until then nobody else may go.
+    assert!(all.iter().filter(|call| call.at_ms < all[0].at_ms + 2_500).count() == 2, "{all:?}");
+    stop(router);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_pauses_only_after_as_many_refusals_in_a_row_as_its_settings_say() {
+    let bench = Bench::start().await;
+    bench.configure(", pause_after: 3, concurrency: 1, probe_interval: 1h");
+    bench.sims.jira.fault(Fault::always(CREATE, FaultKind::answer(403, "{}")));
+    for number in 0..10 {
+        bench.sims.aws.send(&bench.queue, &check(&format!("r{number}"), "FAILURE", T));
+    }
+    bench.settle().await;
+    assert_eq!(creates(&bench).len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_go_out_for_longer_than_max_age_and_did_not_is_parked_with_the_last_answer() {
+    let bench = Bench::start().await;
+    bench.configure(", max_age: 1s");
+    bench.sims.jira.fault(Fault::always(CREATE, FaultKind::answer(503, "upstream is gone").header("Retry-After", "1")));
+    bench.sims.aws.send(&bench.queue, &check("root", "FAILURE", T));
+    bench.settle().await;
+    let letters = bench.json(&["dead-letters", "list"]).await;
+    let reason = letters[0]["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains("older than max_age") && reason.contains("upstream is gone"), "{letters}");
+    // Sent through again it arrives, once the target is well.
+    bench.sims.jira.clear_faults();
+    bench.json(&["dead-letters", "retry", "--all"]).await;
+    bench.settle().await;
+    assert_eq!(bench.sims.jira.issues().len(), 1);
+}
