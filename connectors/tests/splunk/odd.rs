@@ -124,7 +124,7 @@ async fn a_probe_says_whether_the_settings_or_the_moment_are_wrong() {
         (403, 4, "misconfigured"),
         (401, 3, "misconfigured"),
         (404, 404, "misconfigured"),
-        (200, 0, "misconfigured"),
+        (200, 0, "ok"),
         (503, 9, "unreachable"),
         (503, 23, "unreachable"),
         (500, 8, "unreachable"),
