@@ -35,11 +35,15 @@ pub fn payload(finding: &Finding, known: &Known, send: &Send, score: i64, env: &
     Payload { notice, options }
 }
 
+/// Bytes: what Slack takes as a button's address, with room to spare, and what somebody would paste into a shell.
+const LONGEST_EXPLAIN: usize = 2_000;
+
 /// How to see why something was sent: `explain_url` filled in, else the command line to run.
 ///
-/// A check id comes from outside: one that a shell would read as more than a name gives no command line.
+/// A check id comes from outside: one that a shell would read as more than a name gives no command line, and one that
+/// alone would fill a ticket gives nothing: cut, it would name no check.
 pub fn explain(template: Option<&str>, finding: &Finding) -> Option<String> {
-    match template {
+    let why = match template {
         Some(template) => {
             let encoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
             // `+` means a space only in forms.
@@ -51,7 +55,8 @@ pub fn explain(template: Option<&str>, finding: &Finding) -> Option<String> {
             let safe = !finding.id.contains(|c: char| c == '\'' || c.is_control());
             safe.then(|| format!("findings-router explain '{}'", finding.id))
         }
-    }
+    };
+    why.filter(|why| why.len() <= LONGEST_EXPLAIN)
 }
 
 /// Who should act, and which tag says so.
