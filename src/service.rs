@@ -80,8 +80,14 @@ pub async fn run(
     let lanes = Arc::new(Lanes::start(lanes)?);
     let records = targets.iter().filter(|(_, target)| target.kind == LaneKind::Records).map(|(name, _)| name.clone());
     let records: HashSet<String> = records.collect();
-    let mut engine = Engine::new(store.clone(), Arc::clone(&routes), targets, millis(settings.service.dedupe_window), settings.service.gone.limits())?
-        .restrained(settings.service.storms.clone(), settings.service.budget.clone())?;
+    let mut engine = Engine::new(
+        store.clone(),
+        Arc::clone(&routes),
+        targets,
+        millis(settings.service.dedupe_window),
+        settings.service.gone.limits(),
+    )?
+    .restrained(settings.service.storms.clone(), settings.service.budget.clone())?;
     engine.explain_at(settings.service.explain_url.clone());
     let shadow_watcher = shadow(settings, records, &store, &mut engine);
     let (intake, arrivals) = mpsc::channel::<Vec<Taken>>(CHANNEL);
