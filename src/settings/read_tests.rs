@@ -69,7 +69,11 @@ fn a_value_that_can_not_be_is_refused_with_its_place_and_a_way_out() {
             "not/there.pem",
         ),
         ("type: splunk_hec, token: x, url: 'https://hec.acme.example', proxy: '::'", "router.yaml:4:", "no proxy"),
-        ("type: pagerduty, routing_key: x", "router.yaml:4:", "built are: archive, console, file, jira, slack, sns, splunk_hec"),
+        (
+            "type: pagerduty, routing_key: x",
+            "router.yaml:4:",
+            "built are: archive, console, file, jira, slack, sns, splunk_hec",
+        ),
     ] {
         let text = read(&format!("  out: {{ {target} }}\n")).expect_err(target);
         assert!(text.contains(place) && text.contains(problem), "{target}: {text}");
