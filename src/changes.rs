@@ -108,7 +108,7 @@ impl Follower {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => {
-                tracing::warn!(file = %self.file.display(), error = %error, "config_changes can't be read; the last state stays");
+                tracing::warn!(path = %self.file.display(), error = %error, "config_changes can't be read; the last state stays");
                 return None;
             }
         };

@@ -67,12 +67,9 @@ async fn q6_sigterm_ends_with_0_and_loses_nothing() {
     for number in 0..500 {
         bench.sims.aws.send(&bench.queue, &check(&format!("r{number}"), "SUCCESS", T));
     }
-    let mut router = bench.spawn();
+    let router = bench.spawn();
     crate::support::until("the first events", || bench.sims.aws.request_count() > 5).await;
-    let pid = router.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
-    let status = tokio::task::spawn_blocking(move || router.wait()).await.expect("joined").expect("ended");
-    assert_eq!(status.code(), Some(0));
+    assert_eq!(router.terminate().await.code(), Some(0));
     bench.settle().await;
     assert_eq!((bench.sims.splunk.count(), bench.sims.splunk.distinct()), (500, 500));
 }

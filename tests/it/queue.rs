@@ -13,11 +13,6 @@ use crate::support::{Bench, Running, check, until};
 
 const T: i64 = 1_795_000_000_000;
 
-fn signal(router: &Running) {
-    let pid = router.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
-}
-
 async fn ended(mut router: Running) -> ExitStatus {
     tokio::task::spawn_blocking(move || router.wait()).await.expect("joined").expect("ended")
 }
@@ -100,7 +95,7 @@ async fn q6_what_can_not_be_stored_is_handed_back_at_the_end() {
         bench.sims.aws.send(&bench.queue, &check(&format!("r{number}"), "SUCCESS", T));
     }
     until("they are taken", || bench.sims.aws.depth(&bench.queue) == (0, 25)).await;
-    signal(&router);
+    router.signal();
     assert_eq!(ended(router).await.code(), Some(0));
     assert_eq!(bench.sims.aws.depth(&bench.queue), (25, 0), "visible at once, not after two minutes");
     drop(store);
@@ -116,10 +111,10 @@ async fn q6_a_second_signal_ends_at_once_and_loses_nothing() {
     let log = bench.folder().join("log");
     let router = bench.spawn_logging(&log);
     until("a call that hangs", || bench.sims.jira.requests().iter().any(|request| request.faulted)).await;
-    signal(&router);
+    router.signal();
     let said = |text: &str| std::fs::read_to_string(&log).is_ok_and(|log| log.contains(text));
     until("the first is heard", || said("stopping: sources first")).await;
-    signal(&router);
+    router.signal();
     assert_eq!(ended(router).await.code(), Some(130));
     assert!(said("ended at once"));
     bench.sims.jira.clear_faults();
@@ -216,7 +211,7 @@ async fn lines_of_standard_input_are_taken_as_they_come_and_a_signal_ends_the_wa
         writeln!(input, "{}", check(resource, "SUCCESS", T)).expect("written");
         until("it arrives", || bench.sims.splunk.count() == count as u64 + 1).await;
     }
-    signal(&router);
+    router.signal();
     let status = tokio::time::timeout(std::time::Duration::from_secs(15), ended(router)).await.expect("it ends");
     assert_eq!(status.code(), Some(0));
     drop(input);

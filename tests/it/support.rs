@@ -171,6 +171,20 @@ impl std::ops::DerefMut for Running {
     }
 }
 
+impl Running {
+    /// SIGTERM, and what it ends with.
+    pub async fn terminate(mut self) -> std::process::ExitStatus {
+        self.signal();
+        tokio::task::spawn_blocking(move || self.wait()).await.expect("joined").expect("ended")
+    }
+
+    /// SIGTERM.
+    pub fn signal(&self) {
+        let pid = self.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.0.kill();
