@@ -146,7 +146,7 @@ impl Apply<'_> {
         if !changed.is_empty()
             && let Err(error) = changes::append(&self.changes, &changed)
         {
-            tracing::warn!(file = %self.changes.display(), error = %error, "the router will not know that rules were changed");
+            tracing::warn!(path = %self.changes.display(), error = %error, "the router will not know that rules were changed");
         }
     }
 
