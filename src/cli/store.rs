@@ -133,7 +133,12 @@ fn at_target(name: &str, detail: &FindingDetail, lanes: &[TargetRow]) -> Tree {
         tree.under.push(waits);
     }
     for answer in detail.answers.iter().filter(|answer| answer.target == name) {
-        tree.add(format!("{} {} {}: {}", print::time(answer.at), answer.wanted, answer.class, answer.detail));
+        let mut line =
+            Tree::leaf(format!("{} {} {}: {}", print::time(answer.at), answer.wanted, answer.class, answer.detail));
+        if let Some(waited) = answer.waited_ms {
+            line.add(format!("after {} ms, {} ms of them for the limiter", waited, answer.limiter_ms.unwrap_or(0)));
+        }
+        tree.under.push(line);
     }
     tree
 }

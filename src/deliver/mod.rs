@@ -1,5 +1,6 @@
 //! Brings rows to their targets: one lane for each. Only here is anything waited for, retried or rate-limited.
 
+mod attempt;
 mod backlog;
 mod breaker;
 mod lane;

@@ -1,6 +1,6 @@
 //! An attempt whose result is unknown is looked up before it is made again.
 
-use connectors::{Delivery, Found, UnknownPolicy, Verdict};
+use connectors::{Delivery, Found, Quota, UnknownPolicy, Verdict};
 
 use super::{
     Lane,
@@ -18,9 +18,10 @@ impl Lane {
         row: &Loaded,
         delivery: Delivery,
         policy: UnknownPolicy,
+        quota: &dyn Quota,
     ) -> (Result<Settlement, StoreError>, Option<Verdict>) {
         let found = match policy {
-            UnknownPolicy::Search => self.connector.find(&delivery, &*self.quota).await,
+            UnknownPolicy::Search => self.connector.find(&delivery, quota).await,
             _ => Found::Unsearchable { detail: "this target can't be searched".to_owned() },
         };
         let now = now_ms();

@@ -243,9 +243,8 @@ fn resolve_key(
                 transaction,
                 (finding, target, key),
                 now,
-                "resolved",
-                "collapsed",
-                "it passed before anything was sent",
+                ("resolved", "collapsed", "it passed before anything was sent"),
+                None,
             );
         }
         _ => {}

@@ -35,6 +35,8 @@ pub struct Loaded {
     /// `waiting`, `sending` or `unknown`.
     pub state: String,
     pub attempts: u32,
+    /// How long it has waited for the target's limits, in its attempts so far.
+    pub limiter_ms: i64,
     pub at: i64,
     pub sent_at: i64,
     pub sending_since: Option<i64>,
@@ -58,6 +60,11 @@ pub struct Before {
 }
 
 impl Loaded {
+    /// From when it could have gone out: a digest waits for the end of its window.
+    pub(super) fn from(&self) -> i64 {
+        window_end(&self.key).unwrap_or(self.at).max(self.at)
+    }
+
     /// A row with nothing but its notice, as `waiting`.
     #[cfg(test)]
     pub(crate) fn of(notice: connectors::Notice) -> Self {
@@ -70,6 +77,7 @@ impl Loaded {
             priority: 50,
             state: "waiting".to_owned(),
             attempts: 0,
+            limiter_ms: 0,
             at: 0,
             sent_at: 0,
             sending_since: None,
@@ -284,7 +292,7 @@ impl Store {
             let row = connection
                 .prepare_cached(
                     "SELECT d.revision, d.key, d.finding, d.wanted, d.priority, d.state, d.attempts, d.at, d.sent_at,
-                       d.sending_since, d.event_id, d.payload, l.entry, d.target
+                       d.sending_since, d.event_id, d.payload, l.entry, d.target, d.limiter_ms
                      FROM deliveries d LEFT JOIN ledger l ON l.target = d.target AND l.key = d.key WHERE d.id = ?1",
                 )?
                 .query_row([id], |row| Ok((loaded(id, row)?, row.get::<_, i64>(13)?)))
@@ -351,6 +359,7 @@ fn loaded(id: i64, row: &Row<'_>) -> rusqlite::Result<Loaded> {
         priority: row.get(4)?,
         state: row.get(5)?,
         attempts: row.get(6)?,
+        limiter_ms: row.get(14)?,
         at: row.get(7)?,
         sent_at: row.get(8)?,
         sending_since: row.get(9)?,
@@ -368,14 +377,21 @@ fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<usize> {
     row.get::<_, i64>(column).map(|count| usize::try_from(count).unwrap_or(0))
 }
 
+const UNTIL: &str = "\"until\":";
+
 /// The key of a digest holds a map where others hold a text; [`crate::engine`] makes it.
 pub(super) fn is_digest(key: &str) -> bool {
     key.contains(",{\"digest\":")
 }
 
+/// When the window of a digest ends, as its key says.
+fn window_end(key: &str) -> Option<i64> {
+    let end = &key[key.find(UNTIL).filter(|_| is_digest(key))? + UNTIL.len()..];
+    end[..end.find(|c: char| !c.is_ascii_digit())?].parse().ok()
+}
+
 /// The digest before this one, of the same window and channel: their keys differ in the end of the window.
 fn before(connection: &rusqlite::Connection, target: i64, key: &str) -> rusqlite::Result<Option<Before>> {
-    const UNTIL: &str = "\"until\":";
     let Some(start) = key.find(UNTIL).map(|at| at + UNTIL.len()) else { return Ok(None) };
     let end_of = |key: &str| key[start..].trim_start_matches(|c: char| c.is_ascii_digit()).to_owned();
     let mut older = connection.prepare_cached(
@@ -417,4 +433,19 @@ fn members(connection: &rusqlite::Connection, target: i64, key: &str) -> rusqlit
             })
         })?
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_waits_from_its_wish_or_from_the_end_of_its_window() {
+        let mut row = Loaded { at: 5_000, ..Loaded::of(connectors::Notice::default()) };
+        assert_eq!(row.from(), 5_000);
+        row.key = r#"["devs",{"digest":"1h","until":9000},"C1"]"#.to_owned();
+        assert_eq!(row.from(), 9_000);
+        row.key = r#"["devs","a group of \"until\":9000",null]"#.to_owned();
+        assert_eq!(row.from(), 5_000);
+    }
 }

@@ -84,6 +84,9 @@ pub struct AnswerRow {
     pub wanted: String,
     pub class: String,
     pub detail: String,
+    /// How long the row had waited by then, and how much of that for the target's limits; not known of old answers.
+    pub waited_ms: Option<i64>,
+    pub limiter_ms: Option<i64>,
 }
 
 /// One line of `targets list`.
@@ -309,7 +312,7 @@ fn pending(connection: &rusqlite::Connection, id: i64) -> rusqlite::Result<Vec<P
 fn answers(connection: &rusqlite::Connection, id: i64) -> rusqlite::Result<Vec<AnswerRow>> {
     connection
         .prepare(
-            "SELECT a.at, t.name, a.wanted, a.class, a.detail FROM answers a JOIN targets t ON t.id = a.target
+            "SELECT a.at, t.name, a.wanted, a.class, a.detail, a.waited_ms, a.limiter_ms FROM answers a JOIN targets t ON t.id = a.target
              WHERE a.finding = ?1 ORDER BY a.id DESC LIMIT 100",
         )?
         .query_map([id], |row| {
@@ -319,6 +322,8 @@ fn answers(connection: &rusqlite::Connection, id: i64) -> rusqlite::Result<Vec<A
                 wanted: row.get(2)?,
                 class: row.get(3)?,
                 detail: row.get(4)?,
+                waited_ms: row.get(5)?,
+                limiter_ms: row.get(6)?,
             })
         })?
         .collect()

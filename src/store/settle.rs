@@ -8,25 +8,27 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use super::{DeadLetter, Left, Loaded, Settlement, Store, StoreError, dead, wake};
 
 impl Store {
-    /// Records what became of an attempt at `row`.
+    /// Records what became of an attempt at `row`. `limiter_ms`: how long the row waited for the target's limits, in all its
+    /// attempts.
     pub async fn settle(
         &self,
         row: Arc<Loaded>,
         target: i64,
         target_name: Arc<str>,
         what: Settlement,
+        limiter_ms: i64,
         now: i64,
     ) -> Result<Left, StoreError> {
-        self.write(move |transaction| settle(transaction, &row, target, &target_name, &what, now)).await
+        self.write(move |transaction| settle(transaction, &row, (target, &target_name), &what, limiter_ms, now)).await
     }
 }
 
 fn settle(
     transaction: &Transaction<'_>,
     row: &Loaded,
-    target: i64,
-    target_name: &str,
+    (target, target_name): (i64, &str),
     what: &Settlement,
+    limiter_ms: i64,
     now: i64,
 ) -> rusqlite::Result<Left> {
     let wanted = match row.wanted {
@@ -34,33 +36,41 @@ fn settle(
         Wanted::Resolved => "resolved",
     };
     let place = (row.finding, target, row.key.as_str());
+    let waits = Some((now.saturating_sub(row.from()).max(0), limiter_ms));
     match what {
         Settlement::Done { ledger, fingerprint, detail, wake_at } => {
             if let Some(ledger) = ledger {
                 write_ledger(transaction, target, row, ledger, fingerprint, (now, *wake_at))?;
                 wake::accept(transaction, (target, target_name), row, ledger, now)?;
             }
-            answer(transaction, place, now, wanted, "delivered", detail)?;
+            answer(transaction, place, now, (wanted, "delivered", detail), waits)?;
             finish(transaction, row, now)
         }
         Settlement::Nothing { detail } => {
-            answer(transaction, place, now, wanted, "nothing", detail)?;
+            answer(transaction, place, now, (wanted, "nothing", detail), waits)?;
             finish(transaction, row, now)
         }
         Settlement::Adopted { ledger, fingerprint } => {
             write_ledger(transaction, target, row, ledger, fingerprint, (now, None))?;
-            answer(transaction, place, now, wanted, "found", "an earlier attempt had been applied")?;
-            again(transaction, row, "waiting", now, row.attempts, None)
+            answer(transaction, place, now, (wanted, "found", "an earlier attempt had been applied"), waits)?;
+            again(transaction, row, "waiting", now, (row.attempts, limiter_ms), None)
         }
-        Settlement::NotThere { attempts } => again(transaction, row, "waiting", now, *attempts, None),
+        Settlement::NotThere { attempts } => again(transaction, row, "waiting", now, (*attempts, limiter_ms), None),
         Settlement::Retry { unknown, due_at, attempts, class, detail } => {
             if *class != "throttled" {
-                answer(transaction, place, now, wanted, class, detail)?;
+                answer(transaction, place, now, (wanted, class, detail), waits)?;
             }
-            again(transaction, row, if *unknown { "unknown" } else { "waiting" }, *due_at, *attempts, Some(detail))
+            again(
+                transaction,
+                row,
+                if *unknown { "unknown" } else { "waiting" },
+                *due_at,
+                (*attempts, limiter_ms),
+                Some(detail),
+            )
         }
         Settlement::Dead { class, detail } => {
-            answer(transaction, place, now, wanted, class, detail)?;
+            answer(transaction, place, now, (wanted, class, detail), waits)?;
             let letter = DeadLetter {
                 kind: "delivery",
                 target: Some(target_name.to_owned()),
@@ -83,7 +93,7 @@ fn finish(transaction: &Transaction<'_>, row: &Loaded, now: i64) -> rusqlite::Re
     let gone = transaction
         .prepare_cached("DELETE FROM deliveries WHERE id = ?1 AND revision = ?2")?
         .execute(params![row.id, row.revision])?;
-    if gone == 1 { Ok(Left::Gone) } else { again(transaction, row, "waiting", now, 0, None) }
+    if gone == 1 { Ok(Left::Gone) } else { again(transaction, row, "waiting", now, (0, 0), None) }
 }
 
 fn again(
@@ -91,16 +101,16 @@ fn again(
     row: &Loaded,
     state: &str,
     due_at: i64,
-    attempts: u32,
+    (attempts, limiter_ms): (u32, i64),
     error: Option<&String>,
 ) -> rusqlite::Result<Left> {
     let priority = transaction
         .prepare_cached(
-            "UPDATE deliveries SET state = ?2, due_at = ?3, attempts = ?4, error = ?5,
+            "UPDATE deliveries SET state = ?2, due_at = ?3, attempts = ?4, error = ?5, limiter_ms = ?6,
                sending_since = CASE ?2 WHEN 'unknown' THEN sending_since END
              WHERE id = ?1 RETURNING priority",
         )?
-        .query_row(params![row.id, state, due_at, attempts, error], |found| found.get(0))
+        .query_row(params![row.id, state, due_at, attempts, error, limiter_ms], |found| found.get(0))
         .optional()?;
     Ok(priority.map_or(Left::Gone, |priority| Left::Due { due_at, priority }))
 }
@@ -131,19 +141,20 @@ fn write_ledger(
     Ok(())
 }
 
-/// One line of what `explain` shows.
+/// One line of what `explain` shows. `waits`: milliseconds until this answer, and how many of them for the target's limits.
 pub(super) fn answer(
     transaction: &Transaction<'_>,
     (finding, target, key): (i64, i64, &str),
     now: i64,
-    wanted: &str,
-    class: &str,
-    detail: &str,
+    (wanted, class, detail): (&str, &str, &str),
+    waits: Option<(i64, i64)>,
 ) -> rusqlite::Result<()> {
+    let (waited_ms, limiter_ms) = waits.unzip();
     transaction
         .prepare_cached(
-            "INSERT INTO answers (finding, target, key, at, wanted, class, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO answers (finding, target, key, at, wanted, class, detail, waited_ms, limiter_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
-        .execute(params![finding, target, key, now, wanted, class, detail])?;
+        .execute(params![finding, target, key, now, wanted, class, detail, waited_ms, limiter_ms])?;
     Ok(())
 }

@@ -250,3 +250,24 @@ async fn what_could_go_out_for_longer_than_max_age_and_did_not_is_parked_with_th
     bench.settle().await;
     assert_eq!(bench.sims.jira.issues().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_says_how_long_a_delivery_waited_and_how_much_of_it_for_a_limit() {
+    let bench = Bench::start().await;
+    bench.sims.jira.fault(Fault::times(CREATE, 1, limited("1", "jira-burst-based")));
+    bench.sims.aws.send(&bench.queue, &check("root", "FAILURE", T));
+    bench.settle().await;
+    const ROOT: &str = "ccc:e1234fad:IAM-001:IAM:global:root";
+    let answer = bench.json(&["explain", ROOT]).await["answers"][0].clone();
+    let (waited, limiter) = (answer["waited_ms"].as_i64(), answer["limiter_ms"].as_i64());
+    assert!(answer["class"] == "delivered" && limiter >= Some(1_000) && waited >= limiter, "{answer}");
+    let tree = bench.output(&["explain", ROOT]).await;
+    let tree = String::from_utf8_lossy(&tree.stdout).into_owned();
+    let line = format!("after {} ms, {} ms of them for the limiter", waited.unwrap_or(0), limiter.unwrap_or(0));
+    assert!(tree.contains(&line), "{tree}");
+    // The next delivery begins at nothing.
+    bench.sims.aws.send(&bench.queue, &check("root", "SUCCESS", T + 1));
+    bench.settle().await;
+    let answer = bench.json(&["explain", ROOT]).await["answers"][0].clone();
+    assert!(answer["wanted"] == "resolved" && answer["limiter_ms"].as_i64() < Some(1_000), "{answer}");
+}

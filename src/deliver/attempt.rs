@@ -1,0 +1,190 @@
+//! One attempt at a row of a stateful target: what it needs, the call, what it came to.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+use std::time::Duration;
+
+use connectors::{Content, Delivery, Quota, QuotaClosed, Scope, UnknownPolicy, Verdict, Wanted, fingerprint};
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use super::{
+    Item, Lane, LaneQuota,
+    lane::parked,
+    next_step::{Attempt, Next, describe, next_step},
+};
+use crate::{
+    clock::{millis, now_ms},
+    store::{Left, Loaded, Settlement, StoreError},
+    telemetry::{delivery_span, record_outcome},
+};
+
+/// What an attempt at a row came to.
+pub(super) struct Attempted {
+    pub item: Item,
+    pub left: Result<Left, StoreError>,
+    pub verdict: Option<Verdict>,
+    /// When the message was sent to its queue, for the latency.
+    pub sent_at: i64,
+}
+
+/// The lane's quota, and how long one attempt waited for it.
+pub(super) struct Metered<'a> {
+    quota: &'a LaneQuota,
+    waited_us: AtomicU64,
+}
+
+impl<'a> Metered<'a> {
+    fn new(quota: &'a LaneQuota) -> Self {
+        Self { quota, waited_us: AtomicU64::new(0) }
+    }
+
+    fn waited_ms(&self) -> i64 {
+        i64::try_from(self.waited_us.load(Ordering::Relaxed) / 1_000).unwrap_or(i64::MAX)
+    }
+}
+
+#[async_trait::async_trait]
+impl Quota for Metered<'_> {
+    async fn acquire(&self, scopes: &[Scope]) -> Result<(), QuotaClosed> {
+        let from = Instant::now();
+        let result = self.quota.acquire(scopes).await;
+        self.waited_us.fetch_add(u64::try_from(from.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        result
+    }
+
+    async fn wait(&self, duration: Duration) {
+        self.quota.wait(duration).await;
+    }
+}
+
+/// Milliseconds until a row is tried again because a limit, ours or the target's, was reached.
+fn put_off(settlement: &Settlement, now: i64) -> i64 {
+    match settlement {
+        Settlement::Retry { class: "throttled", unknown: false, due_at, .. } => (due_at - now).max(0),
+        Settlement::Retry { .. }
+        | Settlement::Done { .. }
+        | Settlement::Adopted { .. }
+        | Settlement::NotThere { .. }
+        | Settlement::Dead { .. }
+        | Settlement::Nothing { .. } => 0,
+    }
+}
+
+impl Lane {
+    pub(super) async fn attempt(&self, item: Item, others_succeed: bool) -> Attempted {
+        let row = match self.store.load(item.id) {
+            Ok(Some(row)) => Arc::new(row),
+            Ok(None) => return Attempted { item, left: Ok(Left::Gone), verdict: None, sent_at: 0 },
+            Err(error) => return Attempted { item, left: Err(error), verdict: None, sent_at: 0 },
+        };
+        let sent_at = row.sent_at;
+        let quota = Metered::new(&self.quota);
+        let (settlement, verdict) = self.settle_row(&row, &quota, others_succeed).await;
+        let left = match settlement {
+            Ok(settlement) => {
+                let dead = matches!(settlement, Settlement::Dead { .. });
+                let now = now_ms();
+                let limiter_ms = row.limiter_ms + quota.waited_ms() + put_off(&settlement, now);
+                let name = Arc::clone(&self.name);
+                let left = self.store.settle(row, self.id, name, settlement, limiter_ms, now).await;
+                if dead && left.is_ok() {
+                    parked("delivery", 1);
+                }
+                left
+            }
+            Err(error) => Err(error),
+        };
+        Attempted { item, left, verdict, sent_at }
+    }
+
+    async fn settle_row(
+        &self,
+        row: &Loaded,
+        quota: &Metered<'_>,
+        others_succeed: bool,
+    ) -> (Result<Settlement, StoreError>, Option<Verdict>) {
+        let delivery = self.delivery(row);
+        let creates = self.connector.creates(&delivery);
+        let doubtful = creates && row.state != "waiting";
+        let policy = self.connector.when_unknown();
+        if doubtful && policy != UnknownPolicy::Resend {
+            return self.reconcile(row, delivery, policy, quota).await;
+        }
+        if row.ledger.is_none() && row.wanted == Wanted::Resolved {
+            return (Ok(Settlement::Nothing { detail: "it passed before anything was sent" }), None);
+        }
+        // On disk before a call that can't be repeated: after a crash the row is looked up, not sent again.
+        if creates
+            && policy != UnknownPolicy::Resend
+            && let Err(error) = self.store.mark_sending(row.id, now_ms()).await
+        {
+            return (Err(error), None);
+        }
+        let span = delivery_span(&self.name, 1);
+        let wanted = match row.wanted {
+            Wanted::Open => "open",
+            Wanted::Resolved => "resolved",
+        };
+        span.record("event_id", row.event_id.as_str()).record("attempts", row.attempts).record("wanted", wanted);
+        let verdict = self
+            .connector
+            .deliver(std::slice::from_ref(&delivery), quota)
+            .instrument(span.clone())
+            .await
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| Verdict::Ambiguous { detail: "the connector gave no verdict".to_owned() });
+        record_outcome(&span, verdict.class());
+        drop(span);
+        let attempt = Attempt {
+            attempts: row.attempts,
+            limit: self.settings.attempts,
+            others_succeed,
+            creates,
+            policy,
+            priority: row.priority,
+            open_age_ms: self.open_age(row.at, now_ms()),
+            max_age_ms: millis(self.settings.max_age),
+        };
+        (Ok(self.settlement(row, &delivery, next_step(attempt, &verdict), &verdict)), Some(verdict))
+    }
+
+    fn settlement(&self, row: &Loaded, delivery: &Delivery, next: Next, verdict: &Verdict) -> Settlement {
+        match next {
+            Next::Done { ledger } => {
+                let name = ledger.as_ref().or(row.ledger.as_ref()).map(|ledger| ledger.receipt.name.clone());
+                let detail = [name.unwrap_or_default(), describe(verdict)].join(" ").trim().to_owned();
+                let wake_at = ledger.as_ref().and_then(|ledger| self.connector.look_again_at(delivery, ledger));
+                Settlement::Done { ledger, fingerprint: delivery.fingerprint.clone(), detail, wake_at }
+            }
+            Next::Retry { after, attempts, unknown } => Settlement::Retry {
+                unknown,
+                due_at: now_ms() + millis(after),
+                attempts,
+                class: verdict.class(),
+                detail: describe(verdict),
+            },
+            Next::Dead { class, detail } => Settlement::Dead { class, detail },
+        }
+    }
+
+    fn delivery(&self, row: &Loaded) -> Delivery {
+        let notice = super::shown::notice(row, self.settings.search_link.as_deref());
+        Delivery {
+            fingerprint: fingerprint(&row.key),
+            key: row.key.clone(),
+            event_id: row.event_id.clone(),
+            wanted: row.wanted,
+            priority: row.priority,
+            options: row.payload.options.clone(),
+            content: Content::Notice(Box::new(notice)),
+            ledger: row.ledger.clone(),
+            now_ms: now_ms(),
+            attempt: row.attempts,
+            sending_since_ms: row.sending_since,
+        }
+    }
+}
