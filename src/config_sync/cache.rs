@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::api::{ApiError, ReadConformity};
+use super::api::{ApiError, Platform, ReadConformity};
 
 /// Older answers are asked for again.
 const GOOD_FOR_MS: i64 = 15 * 60_000;
@@ -68,6 +68,10 @@ impl<'a> Cached<'a> {
 
 #[async_trait]
 impl ReadConformity for Cached<'_> {
+    fn platform(&self) -> Platform {
+        self.inner.platform()
+    }
+
     async fn get(&self, path: &str) -> Result<Value, ApiError> {
         let known = {
             let stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);

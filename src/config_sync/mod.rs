@@ -39,7 +39,7 @@ mod validate_items;
 use std::{collections::BTreeMap, path::Path};
 
 pub use actual::ActualAccount;
-pub use api::{ApiError, Conformity, Endpoint, ReadConformity, Writer, base_url};
+pub use api::{ApiError, Conformity, Endpoint, Platform, ReadConformity, Writer, base_url};
 pub use catalogue::Catalogue;
 use futures_util::{StreamExt, stream};
 pub use load::Directory;
@@ -107,6 +107,7 @@ pub async fn plan(api: &dyn ReadConformity, checked: &Checked, options: PlanOpti
     let organisation_id = actual::check_key(api).await?;
     let accounts = actual::accounts(api).await?;
     let Resolved { mut managed, missing, unmanaged } = resolve::resolve(&checked.directory, accounts);
+    let elsewhere = managed.iter_mut().filter_map(|one| one.wanted.fit(api.platform()).then_some(())).count();
     let named = |account: &ActualAccount| {
         options.only.is_empty() || options.only.iter().any(|glob| resolve::names(glob, account))
     };
@@ -139,7 +140,7 @@ pub async fn plan(api: &dyn ReadConformity, checked: &Checked, options: PlanOpti
         plan.sections.push(diff::whole_organisation(&context, &organisation));
     }
     if options.only.is_empty() {
-        plan.sections.extend(missing.iter().map(diff::missing));
+        plan.sections.extend(missing.iter().map(|wanted| diff::missing(wanted, api.platform())));
         plan.unmanaged_accounts = unmanaged.iter().map(|account| account.name.clone()).collect();
     }
     // Compared as soon as it is read: 140 accounts with all their rules at once would not fit a small CI machine.
@@ -160,6 +161,13 @@ pub async fn plan(api: &dyn ReadConformity, checked: &Checked, options: PlanOpti
     }
     drop(compared);
     guard_shared_identities(&mut plan);
+    if elsewhere > 0 {
+        plan.warnings.push(format!(
+            "{elsewhere} accounts: {} belong to Vision One's Cloud Accounts and are not written here; patterns match by them all the same",
+            resolve::OF_THE_ACCOUNT
+        ));
+    }
+    refuse_what_can_not_be(&mut plan, api.platform());
     plan.count(options.parallelism);
     Ok(plan)
 }
@@ -191,7 +199,8 @@ pub async fn compare_again(
     let answer = api.get(&format!("/accounts/{}", api::segment(account_id))).await?;
     let account = ActualAccount::listed(api::first(&answer).unwrap_or(&serde_json::Value::Null));
     let resolved = resolve::resolve(&checked.directory, vec![account]);
-    let Some(one) = resolved.managed.into_iter().next() else { return Ok(plan::Section::default()) };
+    let Some(mut one) = resolved.managed.into_iter().next() else { return Ok(plan::Section::default()) };
+    one.wanted.fit(api.platform());
     let sections = one.wanted.sections();
     let account = actual::read_account(api, one.account, sections).await;
     let organisation = actual::Organisation { id: organisation_id.to_owned(), ..actual::Organisation::default() };
@@ -216,6 +225,16 @@ fn count_unmanaged(unmanaged: &mut BTreeMap<String, usize>, account: &ActualAcco
     };
     add("notifications", account.notifications.len(), wanted.notifications.len());
     add("reports", account.reports.len(), wanted.reports.len());
+}
+
+/// What a platform has no place for is shown with the reason, and not sent.
+fn refuse_what_can_not_be(plan: &mut Plan, platform: Platform) {
+    if platform == Platform::Conformity {
+        return;
+    }
+    for change in plan.sections.iter_mut().flat_map(|section| &mut section.changes) {
+        change.refused = change.refused.take().or_else(|| api::cannot(change.kind, &change.write));
+    }
 }
 
 /// Two settings of one identity would fight each other for ever.

@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::{
+    Platform,
     actual::{ActualAccount, Sections},
     load::{At, Directory, Origin},
     rules,
     schema::{Account, ApplyBy, Bot, Create, Match, Mode, Notification, ProfileUse, ProfileWith, Report, Rule},
 };
+
+/// Keys of an account that Vision One keeps in another of its applications.
+pub const OF_THE_ACCOUNT: &str = "name, environment, tags, code and subscription";
 
 /// What is wanted of one account, and where it is written.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +68,18 @@ impl Wanted {
         }
         self.notifications.extend(account.notifications.iter().cloned());
         self.reports.extend(account.reports.iter().cloned());
+    }
+
+    /// Takes out what the platform keeps elsewhere; true where there was something.
+    pub fn fit(&mut self, platform: Platform) -> bool {
+        match platform {
+            Platform::Conformity => false,
+            Platform::VisionOne => {
+                let texts = [&mut self.name, &mut self.environment, &mut self.code, &mut self.subscription];
+                let written = texts.into_iter().filter_map(Option::take).count();
+                self.tags.take().is_some() || written > 0
+            }
+        }
     }
 
     /// What has to be read to compare.

@@ -10,9 +10,11 @@ use serde_json::{Map, Value};
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SettingsFile {
-    /// Base URL (`https://…`) or region (`us-1` of Cloud One, `us-west-2` of the legacy platform). CONFORMITY_API_URL
-    /// beats it.
+    /// Base URL (`https://…`) or region: `us-1` of Cloud One, `us-west-2` of the legacy platform, `vision-one-eu` of Vision
+    /// One. CONFORMITY_API_URL beats it.
     pub api: Option<String>,
+    /// Before Vision One's paths; `beta/cloudPosture`, until the vendor moves them.
+    pub vision_one_path: Option<String>,
     /// Requests at once; 8.
     pub parallelism: Option<usize>,
     /// Upper limit of requests a second; none.

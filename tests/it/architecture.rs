@@ -161,7 +161,7 @@ fn planning_has_no_way_to_write() {
     for (path, text) in all("src/config_sync") {
         if places.iter().any(|place| path.contains(place)) {
             let code =
-                text.replace("pub use api::{ApiError, Conformity, Endpoint, ReadConformity, Writer, base_url};", "");
+                text.replace("pub use api::{ApiError, Conformity, Endpoint, Platform, ReadConformity, Writer, base_url};", "");
             assert!(!code.contains("Writer"), "{path} names a writer");
             assert!(!code.contains("reqwest"), "{path} makes requests itself");
         }

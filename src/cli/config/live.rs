@@ -7,7 +7,7 @@ use crate::{
     cli::{DONE, FAILED, Failure, Format, Outcome, print},
     clock::now_ms,
     config_sync::{
-        ActualAccount, Checked, Conformity, Directory, Plan, ReadConformity, actual, export, history::History, remote,
+        ActualAccount, Checked, Conformity, Directory, Plan, Platform, ReadConformity, actual, export, history::History, remote,
         resolve, scan,
     },
 };
@@ -77,6 +77,9 @@ impl Tool<'_> {
     pub(super) async fn scan(&self, only: &[String], wait: bool, poll: std::time::Duration) -> Outcome {
         let settings = Directory::read(&self.dir, &self.extra);
         let (conformity, _) = self.conformity(Some(&settings))?;
+        if wait && conformity.platform() == Platform::VisionOne {
+            return Err(Failure::invalid("Vision One does not tell when a scan has ended: leave --wait out"));
+        }
         actual::check_key(&conformity).await.map_err(Failure::failed)?;
         let accounts = self.accounts(&conformity, only).await?;
         let bar = bar("scanning");
@@ -141,6 +144,10 @@ impl Tool<'_> {
     ) -> Outcome {
         let directory = Directory::read(&self.dir, &self.extra);
         let (conformity, _) = self.conformity(Some(&directory))?;
+        if conformity.platform() == Platform::VisionOne {
+            let text = "Vision One keeps who changed what in its audit logs, which are not read here: leave --remote out";
+            return Err(Failure::invalid(text));
+        }
         actual::check_key(&conformity).await.map_err(Failure::failed)?;
         let only: Vec<String> = account.map(str::to_owned).into_iter().collect();
         let accounts = self.accounts(&conformity, &only).await?;

@@ -261,7 +261,9 @@ impl Tool<'_> {
         let parallelism = settings.and_then(|directory| directory.settings.parallelism).unwrap_or(8);
         let per_second = settings.and_then(|directory| directory.settings.requests_per_second);
         let key = SecretString::from(key.trim().to_owned());
-        let conformity = Conformity::new(Endpoint { base, key, parallelism, per_second }).map_err(Failure::failed)?;
+        let vision_one_path = settings.and_then(|directory| directory.settings.vision_one_path.clone());
+        let endpoint = Endpoint { base, key, parallelism, per_second, vision_one_path };
+        let conformity = Conformity::new(endpoint).map_err(Failure::failed)?;
         Ok((conformity, parallelism))
     }
 

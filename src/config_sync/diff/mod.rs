@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{
+    Platform,
     actual::{ActualAccount, Organisation, strings},
     api::segment,
     catalogue::Catalogue,
@@ -257,9 +258,16 @@ fn account_rules(context: &Context<'_>, section: &mut Section, account: &ActualA
 }
 
 /// An account that Conformity does not know: made where the directory says how, an error elsewhere.
-pub fn missing(wanted: &Wanted) -> Section {
+pub fn missing(wanted: &Wanted, platform: Platform) -> Section {
     let name = wanted.name.clone().unwrap_or_else(|| wanted.key.clone());
     let mut section = Section { account: name.clone(), ..Section::default() };
+    if platform == Platform::VisionOne {
+        section.errors.push(format!(
+            "account {} is not in Vision One (or the key can't see it); accounts are added in its Cloud Accounts",
+            wanted.key
+        ));
+        return section;
+    }
     let Some(create) = &wanted.create else {
         section.errors.push(format!(
             "account {} is not in Conformity (or the key can't see it); add `create:` to have it made, or remove it here",

@@ -18,6 +18,9 @@ const FILTERS: [&str; 10] = [
 ];
 const FLAGS: [&str; 4] = ["displayIntroducedBy", "displayResource", "displayTags", "displayExtraData"];
 
+/// Channels of ticket systems.
+pub(super) const TICKETS: [&str; 3] = ["jira", "zendesk", "service-now"];
+
 /// What is wrong with the attributes of a setting of this channel. A whole one needs every member.
 pub(super) fn problems(channel: &str, attributes: &Value, pointer: &str, whole: bool) -> Vec<(String, String)> {
     let mut problems = Vec::new();
@@ -39,6 +42,10 @@ pub(super) fn problems(channel: &str, attributes: &Value, pointer: &str, whole: 
             "sns" => text("arn").is_none().then_some("arn"),
             "pager-duty" => ["serviceName", "serviceKey"].into_iter().find(|name| text(name).is_none()),
             "webhook" => text("url").is_none().then_some("url"),
+            "jira" => ["url", "username", "apiToken", "project", "type"].into_iter().find(|name| text(name).is_none()),
+            "zendesk" if text("password").is_some() == text("apiToken").is_some() => Some("apiToken"),
+            "zendesk" => ["url", "username"].into_iter().find(|name| text(name).is_none()),
+            "service-now" => ["type", "url", "username", "password"].into_iter().find(|name| text(name).is_none()),
             _ => {
                 wrong("channel", format!("Channel {channel} is invalid"));
                 None

@@ -1,4 +1,5 @@
-//! The REST API of Trend Micro Cloud Conformity: `/v1` as the legacy platform, `/api` as Cloud One serves it.
+//! The REST API of Trend Micro Cloud Conformity: `/v1` as the legacy platform, `/api` as Cloud One serves it, and
+//! `/beta/cloudPosture` as Vision One does.
 
 mod accounts;
 mod bot;
@@ -27,6 +28,7 @@ mod settings;
 mod sim;
 mod state;
 mod users;
+mod vision_one;
 
 use std::sync::{Arc, Mutex};
 
@@ -150,6 +152,9 @@ fn located(path: &str) -> Option<(Base, Vec<String>)> {
 impl Service for Conformity {
     /// Method and pattern of the path, so that calls are counted by what they are for.
     fn action(&self, call: &Call) -> String {
+        if let Some(parts) = vision_one::located(&call.path) {
+            return vision_one::action(call, &parts);
+        }
         located(&call.path)
             .and_then(|(_, parts)| routes::find(&call.method, &parts))
             .map_or_else(String::new, |(route, _)| format!("{} {}", route.method, route.pattern))
@@ -158,6 +163,9 @@ impl Service for Conformity {
     async fn answer(&self, call: Call) -> Answer {
         if !self.options.latency.is_zero() {
             tokio::time::sleep(self.options.latency).await;
+        }
+        if let Some(parts) = vision_one::located(&call.path) {
+            return vision_one::serve(self, &call, &parts);
         }
         match self.serve(&call) {
             Ok(reply) => reply.answer(),

@@ -88,6 +88,17 @@ pub struct ConformityOptions {
     /// A new account under `/api` gets an e-mail channel that nobody configured.
     pub new_account_mails: bool,
 
+    /// Channels of JIRA, ServiceNow and Zendesk can be made through the older API; else in the web page only.
+    pub ticket_channels: bool,
+    /// Vision One's errors have no `error` member around them.
+    pub vision_one_bare_errors: bool,
+    /// Vision One's lists of communication configurations leave out what only the configuration itself shows.
+    pub vision_one_short_lists: bool,
+    /// Vision One answers the application of a profile with a status for each account.
+    pub vision_one_apply_as_list: bool,
+    /// What a PATCH of a profile of Vision One does with the rules that are not sent.
+    pub vision_one_profile_patch: Write,
+
     /// The topic of the simulated SNS that scans publish to.
     pub topic_arn: Option<String>,
     /// Scans publish to the SNS channels that are configured, too, each with its filter.
@@ -146,6 +157,11 @@ impl Default for ConformityOptions {
             require_content_type: false,
             require_request_source: false,
             new_account_mails: true,
+            ticket_channels: false,
+            vision_one_bare_errors: false,
+            vision_one_short_lists: false,
+            vision_one_apply_as_list: false,
+            vision_one_profile_patch: Write::Replaces,
             topic_arn: None,
             publish_to_channels: true,
             test_message: true,

@@ -69,6 +69,7 @@ impl Setting {
             ("webhook", true) => &["securityToken", "headers", "url"],
             ("webhook", false) => &["securityToken", "headers"],
             ("pager-duty", _) => &["serviceKey"],
+            ("jira" | "zendesk" | "service-now", _) => &["apiToken", "password"],
             _ => &[],
         };
         let Some(fields) = configuration.as_object_mut() else { return configuration };
@@ -137,6 +138,9 @@ pub(super) fn post(state: &mut State, cx: &Cx) -> Result<Reply, Problem> {
         let pointer = if several { format!("/data/{index}/attributes") } else { "/data/attributes".to_owned() };
         let channel = one["attributes"]["channel"].as_str().unwrap_or_default();
         problems.extend(channel_check::problems(channel, &one["attributes"], &pointer, true));
+        if channel_check::TICKETS.contains(&channel) && !state.ticket_channels {
+            problems.push((format!("{pointer}/channel"), format!("Channel {channel} is invalid")));
+        }
         let account = one["relationships"]["account"]["data"]["id"].as_str();
         if account.is_some_and(|account| !state.accounts.iter().any(|known| known.id == account)) {
             return Err(cx.forbidden());
@@ -181,6 +185,15 @@ pub(super) fn delete(state: &mut State, cx: &Cx) -> Result<Reply, Problem> {
     let index = position(state, cx, Access::Full)?;
     state.settings.remove(index);
     Ok(Reply::meta("deleted"))
+}
+
+/// A setting that a person makes; its id.
+pub(super) fn by_hand(state: &mut State, account: Option<&str>, channel: &str, configuration: Value) -> String {
+    let mut setting = Setting::new(state, account.map(ToOwned::to_owned), channel);
+    setting.configuration = configuration;
+    let id = setting.id.clone();
+    state.settings.push(setting);
+    id
 }
 
 fn set(setting: &mut Setting, sent: &Value, write: Write) {

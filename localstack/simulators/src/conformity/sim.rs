@@ -9,7 +9,7 @@ use super::options::{ConformityOptions, Empties, Role};
 use super::rule_check::{Check, Target};
 use super::seed::{self, Seed};
 use super::state::State;
-use super::{events, rules};
+use super::{events, rules, settings};
 use crate::ConformitySim;
 use crate::front::{lock, now_ms};
 
@@ -109,6 +109,16 @@ impl ConformitySim {
             let setting = state.settings.iter().find(|setting| setting.id == id);
             setting.map_or(Value::Null, |setting| setting.configuration.clone())
         })
+    }
+
+    /// Makes a communication setting as a person at the console does, tickets' channels too; its id.
+    pub fn add_channel(&self, account: Option<&str>, channel: &str, configuration: Value) -> String {
+        self.read(|state| settings::by_hand(state, account, channel, configuration))
+    }
+
+    /// Every report configuration of Vision One, as it was sent.
+    pub fn vision_one_reports(&self) -> Vec<Value> {
+        self.read(|state| state.vision_one_reports.clone())
     }
 
     /// Every report configuration.

@@ -26,6 +26,10 @@ pub(super) struct State {
     pub(super) settings: Vec<Setting>,
     pub(super) reports: Vec<Report>,
     pub(super) groups: Vec<Group>,
+    /// Report configurations of Vision One, as they were sent.
+    pub(super) vision_one_reports: Vec<Value>,
+    /// Whether channels of ticket systems can be made by a call.
+    pub(super) ticket_channels: bool,
     pub(super) users: Vec<User>,
     pub(super) custom_rules: Vec<CustomRule>,
     /// The reports that scans left.
@@ -51,7 +55,9 @@ impl State {
         let mut state = Self {
             untrusted: options.untrusted_roles,
             topic: options.topic_arn.clone(),
+            ticket_channels: options.ticket_channels,
             options,
+            vision_one_reports: Vec::new(),
             accounts: Vec::new(),
             profiles: Vec::new(),
             settings: Vec::new(),
