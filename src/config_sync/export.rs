@@ -9,7 +9,7 @@ use super::{
     actual::{Organisation, strings},
     api::first,
     diff::profile_rules,
-    items::{is_secret, snake},
+    items::{is_secret, is_tickets, snake, with_keys},
 };
 
 /// Files by name below the directory.
@@ -155,24 +155,24 @@ pub(super) fn rule_out(rule: &Value) -> Value {
 fn notification_out(resource: &Value) -> Option<Value> {
     let attributes = &resource["attributes"];
     let channel = attributes["channel"].as_str()?;
-    // Made in the web page only.
-    if ["jira", "service-now", "zendesk"].contains(&channel) {
-        return None;
-    }
     let mut out = json!({ "channel": channel });
     let mut configuration = Map::new();
     for (key, value) in attributes["configuration"].as_object().into_iter().flatten() {
         match key.as_str() {
             "channelName" => out["label"] = value.clone(),
             key if is_secret(channel, key) => drop(configuration.insert(snake(key), json!({ "secret": "keep" }))),
-            key if !value.is_null() => drop(configuration.insert(snake(key), value.clone())),
+            key if !value.is_null() => drop(configuration.insert(snake(key), with_keys(value, snake))),
             _ => {}
         }
     }
     // A secret that can't be read is there all the same.
     let hidden: &[&str] = match channel {
-        "slack" | "ms-teams" | "webhook" => &["url"],
+        "slack" | "ms-teams" => &["url"],
+        "webhook" => &["url", "security_token"],
         "pager-duty" => &["service_key"],
+        "jira" => &["api_token"],
+        "zendesk" if !configuration.contains_key("password") => &["api_token"],
+        "service-now" => &["password"],
         _ => &[],
     };
     for key in hidden {
@@ -181,7 +181,7 @@ fn notification_out(resource: &Value) -> Option<Value> {
     if attributes["enabled"].is_boolean() {
         out["enabled"] = attributes["enabled"].clone();
     }
-    if attributes["manual"] == true && channel == "sns" {
+    if attributes["manual"] == true && (channel == "sns" || is_tickets(channel)) {
         out["manual"] = json!(true);
     }
     let filter: Map<String, Value> = attributes["filter"]

@@ -17,6 +17,11 @@ pub fn is_secret(channel: &str, key: &str) -> bool {
     }
 }
 
+/// Channels of ticket systems. The older platform's API has no call that makes one.
+pub fn is_tickets(channel: &str) -> bool {
+    matches!(channel, "jira" | "zendesk" | "service-now")
+}
+
 /// Keys in files are in snake_case, on the wire in camelCase.
 pub fn camel(key: &str) -> String {
     let mut out = String::with_capacity(key.len());
@@ -45,8 +50,18 @@ pub fn snake(key: &str) -> String {
     out
 }
 
+/// At every depth.
 pub fn camel_keys(map: &Map<String, Value>) -> Map<String, Value> {
-    map.iter().map(|(key, value)| (camel(key), value.clone())).collect()
+    map.iter().map(|(key, value)| (camel(key), with_keys(value, camel))).collect()
+}
+
+/// The same value with its keys under other names.
+pub fn with_keys(value: &Value, name: fn(&str) -> String) -> Value {
+    match value {
+        Value::Object(map) => map.iter().map(|(key, value)| (name(key), with_keys(value, name))).collect(),
+        Value::Array(items) => items.iter().map(|item| with_keys(item, name)).collect(),
+        other => other.clone(),
+    }
 }
 
 /// What tells two settings of one level apart: channel and label, else where it sends to.
@@ -54,8 +69,9 @@ pub fn notification_identity(channel: &str, label: &str, configuration: &Map<Str
     if !label.is_empty() {
         return format!("{channel} {label}");
     }
-    for key in ["arn", "channel", "serviceName"] {
-        if let Some(place) = configuration.get(key).and_then(Value::as_str) {
+    let places: &[&str] = if is_tickets(channel) { &["project", "url"] } else { &["arn", "channel", "serviceName"] };
+    for key in places {
+        if let Some(place) = configuration.get(*key).and_then(Value::as_str) {
             return format!("{channel} {place}");
         }
     }

@@ -120,6 +120,7 @@ pub async fn plan(api: &dyn ReadConformity, checked: &Checked, options: PlanOpti
         remembered: &remembered,
         salt: &options.salt,
         now_ms: options.now_ms,
+        platform: api.platform(),
     };
     let mut plan = Plan {
         version: plan::VERSION,
@@ -191,6 +192,7 @@ pub async fn compare_again(
         remembered: &remembered,
         salt,
         now_ms,
+        platform: api.platform(),
     };
     if account_id.is_empty() {
         let organisation = actual::organisation(api, organisation_id.to_owned(), 4).await;

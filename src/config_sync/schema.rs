@@ -228,12 +228,13 @@ pub struct Exceptions {
 pub struct Notification {
     /// In `notifications/`: globs of accounts that get one each; without it, the organisation has it.
     pub accounts: Option<Vec<String>>,
-    /// email, sms, slack, ms-teams, sns, pager-duty or webhook.
+    /// email, sms, slack, ms-teams, sns, pager-duty, webhook, jira, zendesk or service-now. The older platform makes the last
+    /// three in its web page only; there they are managed from then on.
     pub channel: String,
     /// At most 20 characters.
     pub label: Option<String>,
     pub enabled: Option<bool>,
-    /// sns only: people may send single checks.
+    /// sns and tickets only: people may send single checks.
     pub manual: Option<bool>,
     /// regions, services, categories, risk_levels, rule_ids, statuses, tags, filter_tags, compliances, suppressed.
     pub filter: Option<Map<String, Value>>,

@@ -4,14 +4,14 @@ use serde_json::Value;
 
 use super::{
     catalogue::Catalogue,
-    items::{camel, keeps},
+    items::{camel, is_tickets, keeps},
     load::{Directory, Origin},
     schema::{Notification, Report},
     validate::Found,
 };
 
 /// Channels with the keys of their configuration; the first ones are needed.
-const CHANNELS: [(&str, &[&str], &[&str]); 7] = [
+const CHANNELS: [(&str, &[&str], &[&str]); 10] = [
     ("email", &["users"], &[]),
     ("sms", &["users"], &[]),
     ("slack", &["url", "channel"], &["displayIntroducedBy", "displayResource", "displayTags", "displayExtraData"]),
@@ -19,7 +19,15 @@ const CHANNELS: [(&str, &[&str], &[&str]); 7] = [
     ("sns", &["arn"], &[]),
     ("pager-duty", &["serviceName", "serviceKey"], &[]),
     ("webhook", &["url"], &["securityToken", "headers"]),
+    ("jira", &["url", "username", "apiToken", "project", "type"], &["assigneeId", "priority"]),
+    ("zendesk", &["url", "username"], &["apiToken", "password", "type", "priority", "groupId", "assigneeId"]),
+    (
+        "service-now",
+        &["type", "url", "username", "password"],
+        &["assignee", "impact", "urgency", "dictionaryOverrides"],
+    ),
 ];
+const SERVICE_NOW_TYPES: [&str; 3] = ["problem", "incident", "configurationTestResult"];
 const FILTER: [&str; 10] = [
     "regions",
     "services",
@@ -110,8 +118,6 @@ pub(super) fn notification(one: &Notification, origin: &Origin, catalogue: &Cata
         let names: Vec<&str> = CHANNELS.iter().map(|(channel, ..)| *channel).collect();
         let text = if one.channel.is_empty() {
             format!("`channel` is missing: {}", names.join(", "))
-        } else if ["jira", "service-now", "zendesk"].contains(&one.channel.as_str()) {
-            format!("`{}` can't be made through this API: set it in the web page", one.channel)
         } else {
             format!("there is no channel `{}`: {}", one.channel, names.join(", "))
         };
@@ -120,14 +126,24 @@ pub(super) fn notification(one: &Notification, origin: &Origin, catalogue: &Cata
     if one.label.as_ref().is_some_and(|label| label.chars().count() > 20) {
         found.problem(&origin.below("label"), "a label has at most 20 characters");
     }
-    if one.manual == Some(true) && *channel != "sns" {
-        found.problem(&origin.below("manual"), "only sns can be manual");
+    if one.manual == Some(true) && *channel != "sns" && !is_tickets(channel) {
+        found.problem(&origin.below("manual"), "only sns, jira, zendesk and service-now can be manual");
     }
     let below = origin.below("configuration");
     for key in *needed {
         if !one.configuration.keys().any(|written| camel(written) == *key) {
             found.problem(&below, format!("{channel} needs `{key}`"));
         }
+    }
+    let written = |name: &str| one.configuration.iter().find(|(key, _)| camel(key) == name).map(|(_, value)| value);
+    if *channel == "zendesk" && written("apiToken").is_some() == written("password").is_some() {
+        found.problem(&below, "zendesk needs either `apiToken` or `password`");
+    }
+    if *channel == "service-now"
+        && let Some(Value::String(kind)) = written("type")
+        && !SERVICE_NOW_TYPES.contains(&kind.as_str())
+    {
+        found.problem(&below.below("type"), format!("`{kind}` is no type: {}", SERVICE_NOW_TYPES.join(", ")));
     }
     for (key, value) in &one.configuration {
         let name = camel(key);
@@ -142,8 +158,15 @@ pub(super) fn notification(one: &Notification, origin: &Origin, catalogue: &Cata
         if name == "url" && !keeps(value) && value.as_str().is_some_and(|url| !url.starts_with("https://")) {
             found.problem(&below.below(key), "the address must be https");
         }
-        if value.is_object() && !keeps(value) && name != "headers" {
-            found.problem(&below.below(key), "write the value, or `{ secret: keep }`");
+        // `n` and `off` are words to a person and false to YAML.
+        let (fits, wanted) = match name.as_str() {
+            "users" | "headers" | "dictionaryOverrides" => (value.is_array(), "a list"),
+            "groupId" | "assigneeId" => (value.is_string() || value.is_number(), "a text or a number"),
+            flag if flag.starts_with("display") => (value.is_boolean(), "true or false"),
+            _ => (value.is_string() || value.is_number(), "a text"),
+        };
+        if !fits && !keeps(value) {
+            found.problem(&below.below(key), format!("`{key}` takes {wanted}"));
         }
     }
     let filter = origin.below("filter");

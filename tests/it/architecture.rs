@@ -160,8 +160,10 @@ fn planning_has_no_way_to_write() {
         ["src/config_sync/diff/", "src/config_sync/actual.rs", "src/config_sync/mod.rs", "src/config_sync/export.rs"];
     for (path, text) in all("src/config_sync") {
         if places.iter().any(|place| path.contains(place)) {
-            let code =
-                text.replace("pub use api::{ApiError, Conformity, Endpoint, Platform, ReadConformity, Writer, base_url};", "");
+            let code = text.replace(
+                "pub use api::{ApiError, Conformity, Endpoint, Platform, ReadConformity, Writer, base_url};",
+                "",
+            );
             assert!(!code.contains("Writer"), "{path} names a writer");
             assert!(!code.contains("reqwest"), "{path} makes requests itself");
         }

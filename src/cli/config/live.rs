@@ -7,8 +7,8 @@ use crate::{
     cli::{DONE, FAILED, Failure, Format, Outcome, print},
     clock::now_ms,
     config_sync::{
-        ActualAccount, Checked, Conformity, Directory, Plan, Platform, ReadConformity, actual, export, history::History, remote,
-        resolve, scan,
+        ActualAccount, Checked, Conformity, Directory, Plan, Platform, ReadConformity, actual, export,
+        history::History, remote, resolve, scan,
     },
 };
 
@@ -145,7 +145,8 @@ impl Tool<'_> {
         let directory = Directory::read(&self.dir, &self.extra);
         let (conformity, _) = self.conformity(Some(&directory))?;
         if conformity.platform() == Platform::VisionOne {
-            let text = "Vision One keeps who changed what in its audit logs, which are not read here: leave --remote out";
+            let text =
+                "Vision One keeps who changed what in its audit logs, which are not read here: leave --remote out";
             return Err(Failure::invalid(text));
         }
         actual::check_key(&conformity).await.map_err(Failure::failed)?;

@@ -140,8 +140,7 @@ impl Http {
         if let Some(body) = body {
             sent = sent.body(body.clone());
         }
-        let unknown =
-            |text: String| ApiError::Unknown { method: method.to_string(), path: (*path).to_owned(), text };
+        let unknown = |text: String| ApiError::Unknown { method: method.to_string(), path: (*path).to_owned(), text };
         let response = match sent.send().await {
             Ok(response) => response,
             Err(error) => {

@@ -10,15 +10,15 @@ mod vision_one;
 
 use std::time::Duration;
 
-pub use address::{Platform, base_url};
-pub use vision_one::cannot;
 use address::address;
+pub use address::{Platform, base_url};
 use async_trait::async_trait;
 use http::{Http, Request};
 use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use vision_one::VisionOne;
+pub use vision_one::cannot;
 
 /// The server itself gives up after 30 s.
 const TIMEOUT: Duration = Duration::from_secs(35);

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Context, NO_SECRETS, change, patch};
 use crate::config_sync::{
+    Platform,
     api::segment,
     items::{self as setting, Secrets, fields},
     plan::{Action, Kind, Section, Write},
@@ -44,7 +45,7 @@ pub(super) fn notifications(
                 if !changes.is_empty() {
                     if let Some(key) = withheld {
                         section.errors.push(format!(
-                            "notification `{identity}` differs, and its secret `{key}` can't be read back: a change would drop it, so write it"
+                            "notification `{identity}` differs, and its secret `{key}` can't be read back: a change would drop it, so write it (or take the line out, if there is none)"
                         ));
                         continue;
                     }
@@ -61,6 +62,13 @@ pub(super) fn notifications(
                 if !kept.is_empty() {
                     section.errors.push(format!(
                         "notification `{identity}` does not exist, so its secret {kept:?} can't be kept: write it"
+                    ));
+                    continue;
+                }
+                if setting::is_tickets(&one.channel) && context.platform == Platform::Conformity {
+                    section.errors.push(format!(
+                        "notification `{identity}` does not exist, and this platform makes {} channels in its web page only: make it there, with this label, and it is managed here",
+                        one.channel
                     ));
                     continue;
                 }

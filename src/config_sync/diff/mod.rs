@@ -30,6 +30,7 @@ pub struct Context<'a> {
     pub salt: &'a str,
     /// Milliseconds since the epoch, for expiry dates.
     pub now_ms: i64,
+    pub platform: Platform,
 }
 
 impl Context<'_> {

@@ -1,9 +1,10 @@
 //! Configuration as code: the built binary against a simulated Conformity. `bad` is what goes wrong, `good` what must go
-//! right, `around` what is beside: the router, the platform's own doings, the cache.
+//! right, `around` what is beside: the router, the platform's own doings, the cache; `vision_one` is the other platform.
 
 mod around;
 mod bad;
 mod good;
+mod vision_one;
 
 use std::process::Output;
 
@@ -16,13 +17,16 @@ struct Tenant {
     sims: Simulators,
     ids: Vec<String>,
     folder: tempfile::TempDir,
+    /// In the environment; settings.yaml says it otherwise.
+    address: Option<String>,
 }
 
 impl Tenant {
     async fn with(accounts: usize, rules: usize, options: ConformityOptions) -> Self {
         let sims = Simulators::start(Options { conformity: options, ..Options::default() }).await.expect("simulators");
         let ids = sims.conformity.seed(Seed { accounts, rules_per_account: rules, groups: true, ..Seed::default() });
-        Self { sims, ids, folder: tempfile::tempdir().expect("a folder") }
+        let address = Some(format!("{}/api", sims.conformity.url()));
+        Self { sims, ids, folder: tempfile::tempdir().expect("a folder"), address }
     }
 
     async fn new(accounts: usize) -> Self {
@@ -39,15 +43,22 @@ impl Tenant {
         self.folder.path().join(name)
     }
 
-    async fn run_as(&self, key: &str, args: &[&str]) -> Output {
+    /// The command line, not started yet.
+    fn command(&self, key: &str, args: &[&str]) -> std::process::Command {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_findings-router"));
         command
             .arg("config")
             .args(args)
             .current_dir(self.folder.path())
-            .env("CONFORMITY_API_URL", format!("{}/api", self.sims.conformity.url()))
+            .env_remove("CONFORMITY_API_URL")
+            .envs(self.address.as_ref().map(|address| ("CONFORMITY_API_URL", address)))
             .env("CONFORMITY_API_KEY", key)
             .env("CONFORMITY_ACTOR", "ada");
+        command
+    }
+
+    async fn run_as(&self, key: &str, args: &[&str]) -> Output {
+        let mut command = self.command(key, args);
         tokio::task::spawn_blocking(move || command.output()).await.expect("joined").expect("runs")
     }
 

@@ -6,6 +6,7 @@ mod resources;
 mod rules;
 mod scans;
 mod switches;
+mod vision_one;
 
 use std::time::Duration;
 

@@ -32,12 +32,7 @@ fn other(name: &str, names: &[(&str, &str)]) -> String {
 }
 
 fn keys(configuration: &Value, names: &[(&str, &str)]) -> Map<String, Value> {
-    configuration
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(key, value)| (other(key, names), value.clone()))
-        .collect()
+    configuration.as_object().into_iter().flatten().map(|(key, value)| (other(key, names), value.clone())).collect()
 }
 
 /// As the older platform shows it.
@@ -112,7 +107,10 @@ mod tests {
             "configuration": { "url": "https://x", "displayTags": true, "channelName": "ops" } },
             "relationships": { "account": { "data": { "type": "accounts", "id": "a1" } } } });
         let sent = written(&older, true);
-        assert_eq!((&sent["channelType"], &sent["channelLabel"], &sent["accountId"]), (&json!("msTeams"), &json!("ops"), &json!("a1")));
+        assert_eq!(
+            (&sent["channelType"], &sent["channelLabel"], &sent["accountId"]),
+            (&json!("msTeams"), &json!("ops"), &json!("a1"))
+        );
         assert_eq!(sent["channelConfiguration"], json!({ "url": "https://x", "includeTags": true }));
         assert_eq!(sent["checksFilter"]["complianceStandardIds"], json!(["AWAF"]));
         assert!(sent["checksFilter"].get("statuses").is_none() && sent.get("manual").is_none());

@@ -81,7 +81,8 @@ impl VisionOne {
                 })
             }
             ["settings", "communication"] => {
-                let all = self.shared(http, &self.channels, "communicationConfigurations", "channelConfiguration").await;
+                let all =
+                    self.shared(http, &self.channels, "communicationConfigurations", "channelConfiguration").await;
                 all.map(|all| listed(&of_level(all, of("accountId"), None), channels::read))
             }
             ["report-configs"] => {
@@ -89,7 +90,9 @@ impl VisionOne {
                 all.map(|all| listed(&of_level(all, of("accountId"), of("groupId")), reports::read))
             }
             ["profiles"] => self.all(http, "profiles", "top=200").await.map(|all| listed(&all, resources::profile)),
-            ["profiles", id] => self.own(http, &format!("profiles/{id}")).await.map(|it| resources::whole_profile(id, &it)),
+            ["profiles", id] => {
+                self.own(http, &format!("profiles/{id}")).await.map(|it| resources::whole_profile(id, &it))
+            }
             ["groups"] => self.all(http, "groups", "top=200").await.map(|all| listed(&all, resources::group)),
             ["services"] => self.services(http).await,
             _ => Err(ApiError::Setup(format!("Vision One has nothing like {path}"))),
@@ -145,7 +148,11 @@ impl VisionOne {
         if rest.starts_with('/') && !rest.starts_with("//") {
             return Ok(rest.to_owned());
         }
-        Err(ApiError::Setup(format!("the next page is at another host than {}: {}", self.base, super::http::excerpt(link))))
+        Err(ApiError::Setup(format!(
+            "the next page is at another host than {}: {}",
+            self.base,
+            super::http::excerpt(link)
+        )))
     }
 
     /// A list that all accounts share: read once, until something is written.

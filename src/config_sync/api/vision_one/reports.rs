@@ -108,8 +108,9 @@ pub(super) fn cannot(configuration: &Value) -> Option<String> {
         return Some(format!("Vision One's reports have no filter `{}`", crate::config_sync::items::snake(gone)));
     }
     let mails = configuration["emails"].as_array().is_some_and(|list| !list.is_empty());
-    (mails && configuration["sendEmail"] == false)
-        .then(|| "Vision One mails a report to everybody in `emails`: leave them out for `send_email: false`".to_owned())
+    (mails && configuration["sendEmail"] == false).then(|| {
+        "Vision One mails a report to everybody in `emails`: leave them out for `send_email: false`".to_owned()
+    })
 }
 
 #[cfg(test)]

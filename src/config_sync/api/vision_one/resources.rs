@@ -114,7 +114,8 @@ pub(super) fn catalogue_rule(rule: &Value) -> Value {
 pub fn cannot(kind: Kind, write: &Write) -> Option<String> {
     let attributes = &write.body["data"]["attributes"];
     let filled = |value: &Value| value.as_array().is_some_and(|list| !list.is_empty());
-    let tags = "Vision One has one list of tags, which fits keys, values and whole tags: write `tags` for `filter_tags`";
+    let tags =
+        "Vision One has one list of tags, which fits keys, values and whole tags: write `tags` for `filter_tags`";
     match kind {
         Kind::Rule => filled(&attributes["ruleSetting"]["exceptions"]["filterTags"]).then(|| tags.to_owned()),
         Kind::Profile => {

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{VisionOne, channels, resources, reports, rules};
+use super::{VisionOne, channels, reports, resources, rules};
 use crate::config_sync::api::{ApiError, http::Http};
 
 impl VisionOne {
@@ -17,7 +17,8 @@ impl VisionOne {
     ) -> Result<Value, ApiError> {
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         let (data, attributes) = (&body["data"], &body["data"]["attributes"]);
-        let write = |path: String, body: Value, repeatable: bool| self.write(http, Method::POST, path, body, repeatable);
+        let write =
+            |path: String, body: Value, repeatable: bool| self.write(http, Method::POST, path, body, repeatable);
         match (method.as_str(), parts.as_slice()) {
             ("PATCH", ["accounts", id, "settings", "bot"]) => {
                 let setting = resources::bot_written(&attributes["settings"]["bot"]);

@@ -118,7 +118,8 @@ pub(super) fn profiles(ask: &mut Ask<'_>, parts: &[&str]) -> Outcome {
         ("PATCH", [id]) => {
             let mut body = profile_body(&ask.body)?;
             let merges = ask.state.options.vision_one_profile_patch == Write::Merges;
-            let known = ask.state.profiles.iter().find(|profile| profile.id == **id).map(|known| known.description.clone());
+            let known =
+                ask.state.profiles.iter().find(|profile| profile.id == **id).map(|known| known.description.clone());
             if body["data"]["attributes"]["description"].is_null() {
                 // It stays where it is not sent.
                 body["data"]["attributes"]["description"] = json!(known);

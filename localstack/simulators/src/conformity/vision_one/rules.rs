@@ -172,7 +172,9 @@ pub(super) fn setting_shown(setting: &Value) -> Value {
                 }
                 let mut value = value.clone();
                 if let Some(map) = value.as_object_mut() {
-                    map.retain(|key, _| ["value", "enabled", "customizedTags", "customizedRiskLevel"].contains(&key.as_str()));
+                    map.retain(|key, _| {
+                        ["value", "enabled", "customizedTags", "customizedRiskLevel"].contains(&key.as_str())
+                    });
                 }
                 value
             };
@@ -187,7 +189,12 @@ fn setting_taken(sent: &Value) -> Result<Value, Problem> {
     let kind = sent["type"].as_str().unwrap_or_default();
     let wrong = || Problem::invalid("extraSettings", format!("Value of setting {} is invalid", sent["name"]));
     let mut out = json!({"name": sent["name"], "type": kind});
-    if sent.as_object().into_iter().flatten().any(|(key, _)| !["name", "type", "value", "values"].contains(&key.as_str())) {
+    if sent
+        .as_object()
+        .into_iter()
+        .flatten()
+        .any(|(key, _)| !["name", "type", "value", "values"].contains(&key.as_str()))
+    {
         return Err(wrong());
     }
     if !sent["value"].is_null() {
