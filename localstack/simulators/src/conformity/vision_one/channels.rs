@@ -159,7 +159,7 @@ fn shown(setting: &older::Setting) -> Value {
     for (key, value) in setting.configuration.as_object().into_iter().flatten() {
         if key == "channelName" {
             label = value.clone();
-        } else if !SECRET.contains(&key.as_str()) && !(kind == "msTeams" && key == "channel") {
+        } else if !(SECRET.contains(&key.as_str()) || kind == "msTeams" && key == "channel") {
             let name = FLAGS.iter().find(|(_, older)| older == key).map_or(key.as_str(), |(name, _)| name);
             configuration.insert(name.to_owned(), value.clone());
         }
