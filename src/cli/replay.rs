@@ -11,7 +11,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Common, DONE, FAILED, Failure, Format, Outcome, print, routes::invalid};
 use crate::{
-    replay::{Counts, Difference, Group, Input, Replay, Report, ScriptSet, TargetKind, markdown, report},
+    replay::{
+        Changes, Counts, Difference, Group, Input, Moves, Replay, Report, ScriptSet, TargetKind, markdown, report,
+    },
     route::{RouteLimits, Routes},
     settings::Outline,
     source,
@@ -28,6 +30,8 @@ How it counts:
   resolved, resolved when no finding behind it fails. A hold fires when the next event is later than its deadline.
   finding.now is the newest date of the check, so that a replay repeats; history.ticket and history.last_sent are ().
   What stands in the archive twice counts once, however far apart. limits.max_time does not apply.
+  storms and budget of router.yaml keep back what they would have kept back: nobody releases a storm, so it ends when it
+  holds nothing, else after max_hold. Silences are not replayed.
 
 Targets:
   jira and slack hold tickets and alerts, the other types take records, which are only counted. The types are those of
@@ -64,6 +68,8 @@ pub fn replay(common: &Common, args: ReplayArgs) -> Outcome {
         Some(outline) => (outline.limits.clone(), kinds(&outline.targets)),
         None => (RouteLimits::default(), BTreeMap::new()),
     };
+    let (storms, budget) =
+        outline.as_ref().map_or((None, None), |outline| (outline.storms.clone(), outline.budget.clone()));
     let limits = RouteLimits { max_time: PATIENCE, ..limits };
     let against = args.against.or(outline.map(|outline| outline.routes)).unwrap_or_else(|| PathBuf::from("./routes"));
     let (old, new) = match (Routes::load(&against, &limits), Routes::load(&args.routes, &limits)) {
@@ -82,7 +88,7 @@ pub fn replay(common: &Common, args: ReplayArgs) -> Outcome {
     };
     let sets = (set(&old), set(&new));
     let bar = progress();
-    let replayed = Replay { old, new, limits, kinds }.run(inputs, &|lines| bar.inc(lines));
+    let replayed = Replay { old, new, limits, kinds, storms, budget }.run(inputs, &|lines| bar.inc(lines));
     bar.finish_and_clear();
     let report = report(replayed, sets.0, sets.1, args.examples);
     match common.format {
@@ -165,7 +171,7 @@ fn text(report: &Report) {
     for (title, rows) in [("rule", &report.rules), ("account", &report.accounts), ("owner", &report.owners)] {
         groups(title, rows);
     }
-    for (title, difference) in [("vanish", &report.vanish), ("appear", &report.appear), ("move", &report.moves)] {
+    for (title, difference) in report.differences() {
         examples(title, difference);
     }
     if report.old.open_holds + report.new.open_holds > 0 {
@@ -215,7 +221,7 @@ fn targets(report: &Report) {
                         both(|counts| counts.resolves),
                         String::new(),
                     ]);
-                    cells.extend([row.appear, row.vanish, row.move_away, row.move_here].map(|count| count.to_string()));
+                    cells.extend(moves(row.moves));
                 }
             }
             cells
@@ -224,24 +230,62 @@ fn targets(report: &Report) {
     let headers =
         ["target", "takes", "created", "reopened", "resolved", "records", "appear", "vanish", "move away", "move here"];
     print::table(&headers, rows, "no script sends anything");
+    let told = report.targets.iter().filter(|row| row.old.digests + row.new.digests > 0);
+    let rows: Vec<Vec<String>> = told
+        .map(|row| {
+            let counts = [change(row.old.digests, row.new.digests), change(row.old.told, row.new.told)];
+            [&[row.target.clone()][..], &counts, &moves(row.digest_moves)].concat()
+        })
+        .collect();
+    if !rows.is_empty() {
+        println!();
+        let headers = ["target", "digests", "findings told", "appear", "vanish", "move away", "move here"];
+        print::table(&headers, rows, "");
+    }
+    for row in &report.targets {
+        let storms = (row.old.held_by_storms, row.new.held_by_storms);
+        let budgets = (row.old.over_budget, row.new.over_budget);
+        if storms != (0, 0) || budgets != (0, 0) {
+            let (storms, budgets) = (change(storms.0, storms.1), change(budgets.0, budgets.1));
+            println!("\nkept from {}: {storms} by storms, {budgets} over budgets", print::plain(&row.target));
+        }
+    }
+}
+
+fn moves(moves: Moves) -> [String; 4] {
+    let Moves { appear, vanish, move_away, move_here } = moves;
+    [appear, vanish, move_away, move_here].map(|count| count.to_string())
 }
 
 /// Only those that differ: the rest is no news.
 fn groups(title: &str, groups: &[Group]) {
-    let changed: Vec<&Group> = groups.iter().filter(|group| group.appear + group.vanish + group.moved > 0).collect();
+    let changed: Vec<&Group> = groups.iter().filter(|group| group.differ() > 0).collect();
     if changed.is_empty() {
         return;
     }
+    let digests = changed.iter().any(|group| group.digests != Changes::default());
+    let cells = |changes: Changes| {
+        let Changes { old, new, appear, vanish, moved } = changes;
+        [change(old, new), appear.to_string(), vanish.to_string(), moved.to_string()]
+    };
     println!();
     let rows = changed
         .iter()
         .take(ROWS)
         .map(|group| {
-            let counts = [group.appear, group.vanish, group.moved].map(|count| count.to_string());
-            [vec![group.name.clone(), change(group.old, group.new)], counts.to_vec()].concat()
+            let mut row = vec![group.name.clone()];
+            row.extend(cells(group.alerts));
+            if digests {
+                row.extend(cells(group.digests));
+            }
+            row
         })
         .collect();
-    print::table(&[title, "created", "appear", "vanish", "move"], rows, "");
+    let mut headers = vec![title, "created", "appear", "vanish", "move"];
+    if digests {
+        headers.extend(["digests", "appear", "vanish", "move"]);
+    }
+    print::table(&headers, rows, "");
     if changed.len() > ROWS {
         println!("and {} more", changed.len() - ROWS);
     }

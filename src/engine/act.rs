@@ -10,7 +10,7 @@ use crate::{
     deliver::{LaneKind, RecordHead, URGENT, encode_record},
     finding::{Change, Finding},
     notice,
-    restraint::{Kept, KeptBy},
+    restraint::{Kept, KeptBy, in_digest, storm_notice},
     route::{Action, Decision, Send, summary, window_end},
     silence::counting,
     store::{Batch, DeadLetter, Hold, Known, Muted, NewDecision, NewRecord, Payload, StoredFinding, Wish},
@@ -177,31 +177,8 @@ impl Engine {
     /// What shows a finding whose send is kept back.
     fn redirected(&self, finding: &Finding, by: KeptBy, send: &Send) -> Option<Send> {
         match by {
-            KeptBy::Storm => {
-                let settings = &self.storms.as_ref()?.settings;
-                let rule = &finding.rule_id;
-                let title = if finding.rule_title.is_empty() { rule } else { &finding.rule_title };
-                let days = settings.max_hold.as_secs() / 86_400;
-                let note = format!(
-                    "{rule} suddenly fails over many accounts. Its tickets and alerts wait for approval: `findings-router \
-                     findings release {rule}`. What is EXTREME, or VERY HIGH in production, went out. Without a word from \
-                     anybody they go out {days} days after the storm began."
-                );
-                Some(Send {
-                    script: "storms".to_owned(),
-                    target: settings.target.clone(),
-                    priority: URGENT,
-                    channel: settings.channel.clone(),
-                    group: Some(storm_group(rule)),
-                    title: Some(format!("Storm: {title}")),
-                    note: Some(note),
-                    ..Send::default()
-                })
-            }
-            KeptBy::Budget => {
-                let digest = Some(self.budget.as_ref()?.settings.digest.clone());
-                Some(Send { digest, group: None, title: None, mention: None, ..send.clone() })
-            }
+            KeptBy::Storm => Some(storm_notice(&self.storms.as_ref()?.settings, finding)),
+            KeptBy::Budget => Some(in_digest(&self.budget.as_ref()?.settings, send)),
             KeptBy::Told => None,
         }
     }
@@ -214,11 +191,6 @@ struct Place<'d> {
     key: String,
     /// Of a digest: the end of its window.
     until: Option<i64>,
-}
-
-/// The notice of a storm is a roll-up of what it holds.
-pub(super) fn storm_group(rule: &str) -> String {
-    format!("storm/{rule}")
 }
 
 /// A delivery's key: target, group (else check id) and channel; and for a digest the end of its window.

@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use super::{
     Engine, Target,
-    act::{key_of, opens, storm_group},
+    act::{key_of, opens},
 };
 use crate::{
     clock::{millis, now_ms},
     deliver::LaneKind,
     finding::{Change, Finding},
     notice,
-    restraint::{Budget, BudgetSettings, Kept, KeptBy, StormSettings, Storms, is_never_kept, owner},
+    restraint::{Budget, BudgetSettings, Kept, KeptBy, StormSettings, Storms, is_never_kept, owner, storm_group},
     route::{Action, Decision, Send},
     store::{Batch, Interrupt, Known, NewStorm, StoreError, StormRow, Wish},
 };

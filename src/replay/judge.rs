@@ -1,5 +1,5 @@
-//! Both sets' decisions on each event, in order, become tickets, records and holds: what `Engine::act` and
-//! `Engine::release_holds` do, with a simulated clock.
+//! Both sets' decisions on each event, in order, become tickets, records and holds: what `Engine::act`,
+//! `Engine::release_holds` and `Engine::release_storms` do, with a simulated clock.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, btree_map::Entry},
@@ -10,10 +10,12 @@ use super::{
     Side,
     memory::Step,
     outbox::{Outbox, Why},
+    restrain::{Moment, Restraint},
 };
 use crate::{
     finding::{Change, Finding},
-    route::{Action, Decision},
+    restraint::{Kept, KeptBy},
+    route::{Action, Decision, Send},
     store::Known,
     track,
 };
@@ -35,22 +37,47 @@ pub(super) struct Judge {
     pub outbox: Outbox,
     /// By set and place (`platform.rhai:12:5`).
     pub failures: BTreeMap<(Side, String), Failed>,
+    restraints: [Restraint; 2],
     /// Holds by deadline: when, finding, set, script.
     due: BTreeSet<(i64, i64, Side, String)>,
-    held: HashMap<i64, Held>,
+    waiting: HashMap<i64, Waiting>,
 }
 
-/// The newest version of a finding that is held.
-struct Held {
+/// The newest version of a finding that waits for something: a hold's end, or a storm's.
+struct Waiting {
     finding: Arc<Finding>,
     known: Known,
     /// When each script decides again.
     deadlines: BTreeMap<(Side, String), i64>,
+    /// Held by a storm, under each set.
+    storms: [bool; 2],
+}
+
+impl Waiting {
+    fn of(step: &Step, known: &Known) -> Self {
+        let finding = Arc::clone(&step.finding);
+        Self { finding, known: known.clone(), deadlines: BTreeMap::new(), storms: [false; 2] }
+    }
+
+    fn is_over(&self) -> bool {
+        self.deadlines.is_empty() && self.storms == [false; 2]
+    }
+
+    /// What is decided at a time later than its event's.
+    fn at(&self, at: i64) -> Step {
+        Step {
+            finding: Arc::new(Finding { received_at: at, ..Finding::clone(&self.finding) }),
+            change: Change::StillFailing,
+            history: Arc::new(track::history(Some(&self.known), at)),
+            known: Some(self.known.clone()),
+            remembers: false,
+        }
+    }
 }
 
 impl Judge {
-    pub fn new(outbox: Outbox) -> Self {
-        Self { outbox, ..Self::default() }
+    pub fn new(outbox: Outbox, restraints: [Restraint; 2]) -> Self {
+        Self { outbox, restraints, ..Self::default() }
     }
 
     /// Holds still open: what they would have done lies after the archive's end.
@@ -59,26 +86,33 @@ impl Judge {
     }
 
     /// The next event, with what both sets decided on it.
-    pub fn take(&mut self, step: &Step, decisions: &[Decision; 2], ask: &Ask<'_>) {
+    pub fn take(&mut self, step: &Step, mut decisions: [Decision; 2], ask: &Ask<'_>) {
         self.release(step.finding.received_at, ask);
         let mut created = Vec::new();
         for side in Side::BOTH {
-            self.act(side, step, &decisions[side.index()], true, &mut created);
+            self.act(side, step, &mut decisions[side.index()], true, &mut created);
         }
-        self.explain(&created, decisions);
+        self.explain(&created, &decisions);
         let Some(known) = step.known.as_ref().filter(|_| step.remembers) else { return };
-        if matches!(step.change, Change::Resolved | Change::Suppressed) {
+        let passes = matches!(step.change, Change::Resolved | Change::Suppressed);
+        if passes {
             self.outbox.resolve(known.row, step.finding.received_at);
-            for ((side, script), at) in self.held.remove(&known.row).into_iter().flat_map(|held| held.deadlines) {
+            for ((side, script), at) in self.waiting.remove(&known.row).into_iter().flat_map(|held| held.deadlines) {
                 self.due.remove(&(at, known.row, side, script));
             }
-        } else if let Some(held) = self.held.get_mut(&known.row) {
+        } else if let Some(held) = self.waiting.get_mut(&known.row) {
             held.finding = Arc::clone(&step.finding);
             held.known = known.clone();
         }
+        for restraint in &mut self.restraints {
+            if passes {
+                restraint.leaves(&step.finding.rule_id, known.row);
+            }
+            restraint.end_if_empty(&step.finding.rule_id);
+        }
     }
 
-    fn act(&mut self, side: Side, step: &Step, decision: &Decision, holds: bool, created: &mut Vec<(Side, usize)>) {
+    fn act(&mut self, side: Side, step: &Step, decision: &mut Decision, holds: bool, created: &mut Vec<(Side, usize)>) {
         for failure in &decision.failures {
             let failed = self.failures.entry((side, failure.at.clone())).or_default();
             failed.count += 1;
@@ -89,22 +123,29 @@ impl Judge {
         }
         let opens = matches!(step.change, Change::Opened | Change::StillFailing | Change::Reopened);
         let known = step.known.as_ref().filter(|_| opens);
-        for action in &decision.actions {
+        if let Some(known) = known {
+            let others_failing = step.history.fleet_failing;
+            let moment =
+                Moment { finding: &step.finding, change: step.change, known, others_failing, later: !holds };
+            self.restraints[side.index()].restrain(side, &self.outbox, &moment, decision);
+        }
+        for (number, action) in decision.actions.iter().enumerate() {
             match action {
                 Action::Send(send) => {
+                    if let Some(kept) = decision.kept.iter().find(|kept| kept.action == number) {
+                        let Some(known) = known else { continue };
+                        created.extend(self.keep(side, step, (known, send), kept).map(|entry| (side, entry)));
+                        continue;
+                    }
                     // A digest tells what is new since the last one; what was held is new.
                     let fresh = send.digest.is_none() || step.change != Change::StillFailing || !holds;
                     let row = known.filter(|_| fresh).map(|known| known.row);
-                    let entry = self.outbox.send(side, send, &step.finding, row);
-                    created.extend(entry.map(|entry| (side, entry)));
+                    let shown = self.outbox.send(side, send, &step.finding, row);
+                    created.extend(shown.filter(|shown| shown.created).map(|shown| (side, shown.entry)));
                 }
                 Action::Hold { script, for_ms, .. } if holds => {
                     let Some(known) = known else { continue };
-                    let held = self.held.entry(known.row).or_insert_with(|| Held {
-                        finding: Arc::clone(&step.finding),
-                        known: known.clone(),
-                        deadlines: BTreeMap::new(),
-                    });
+                    let held = self.waiting.entry(known.row).or_insert_with(|| Waiting::of(step, known));
                     // The deadline is fixed at the first hold.
                     if let Entry::Vacant(vacant) = held.deadlines.entry((side, script.clone())) {
                         let at = step.finding.received_at.saturating_add(*for_ms);
@@ -117,33 +158,88 @@ impl Judge {
         }
     }
 
-    /// Holds whose deadline lies before the next event: their scripts decide again, as if at the deadline.
+    /// A send that is kept back shows somewhere else; the entry, where that is new.
+    fn keep(&mut self, side: Side, step: &Step, (known, send): (&Known, &Send), kept: &Kept) -> Option<usize> {
+        let restraint = &mut self.restraints[side.index()];
+        let instead = restraint.redirected(kept.by, send, &step.finding)?;
+        let shown = self.outbox.send(side, &instead, &step.finding, Some(known.row))?;
+        if shown.joins {
+            self.outbox.kept(side, &send.target, kept.by);
+        }
+        if kept.by == KeptBy::Storm {
+            restraint.holds(&step.finding.rule_id, known.row, shown.entry);
+            let waiting = self.waiting.entry(known.row).or_insert_with(|| Waiting::of(step, known));
+            waiting.storms[side.index()] = true;
+        }
+        shown.created.then_some(shown.entry)
+    }
+
+    /// Holds and storms that end before the next event, in the order of their ends.
     fn release(&mut self, now: i64, ask: &Ask<'_>) {
-        while self.due.first().is_some_and(|(at, ..)| *at <= now) {
-            let Some((at, row, side, script)) = self.due.pop_first() else { return };
-            let Some(held) = self.held.get_mut(&row) else { continue };
-            held.deadlines.remove(&(side, script.clone()));
-            let (finding, known) = (Arc::clone(&held.finding), held.known.clone());
-            if held.deadlines.is_empty() {
-                self.held.remove(&row);
+        loop {
+            let hold = self.due.first().map(|(at, ..)| *at).filter(|at| *at <= now);
+            let storm = Side::BOTH
+                .into_iter()
+                .filter_map(|side| Some((self.restraints[side.index()].next_end()?, side)))
+                .min()
+                .filter(|(at, _)| *at <= now);
+            match (hold, storm) {
+                (Some(at), Some((end, side))) if end < at => self.release_storm(side, ask),
+                (Some(_), _) => self.release_hold(ask),
+                (None, Some((_, side))) => self.release_storm(side, ask),
+                (None, None) => return,
             }
-            let history = Arc::new(track::history(Some(&known), at));
-            let finding = Arc::new(Finding { received_at: at, ..Finding::clone(&finding) });
-            let change = Change::StillFailing;
-            let step = Step { finding, change, history, known: Some(known), remembers: false };
-            let mut decisions = [Decision::default(), Decision::default()];
+        }
+    }
+
+    /// The script of the next hold decides again, as if at the deadline.
+    fn release_hold(&mut self, ask: &Ask<'_>) {
+        let Some((at, row, side, script)) = self.due.pop_first() else { return };
+        let Some(held) = self.waiting.get_mut(&row) else { return };
+        held.deadlines.remove(&(side, script.clone()));
+        let step = held.at(at);
+        if held.is_over() {
+            self.waiting.remove(&row);
+        }
+        let mut decision = ask(side, &step, true);
+        // The others decided when it came; and a held script may not hold for ever.
+        decision.actions.retain(|action| matches!(action, Action::Send(send) if send.script == script));
+        decision.skips.retain(|skip| skip.script == script);
+        decision.failures.retain(|failure| failure.script == script);
+        self.decided_later(side, &step, decision, ask);
+    }
+
+    /// What the next storm held is decided again, the highest score first, and leaves its notice.
+    fn release_storm(&mut self, side: Side, ask: &Ask<'_>) {
+        let Some((at, rows)) = self.restraints[side.index()].release() else { return };
+        let mut due = Vec::new();
+        for (row, notice) in rows {
+            let Some(held) = self.waiting.get_mut(&row) else { continue };
+            held.storms[side.index()] = false;
+            let step = held.at(at);
+            if held.is_over() {
+                self.waiting.remove(&row);
+            }
             let mut decision = ask(side, &step, true);
-            // The others decided when it came; and a held script may not hold for ever.
-            decision.actions.retain(|action| matches!(action, Action::Send(send) if send.script == script));
-            decision.skips.retain(|skip| skip.script == script);
-            decision.failures.retain(|failure| failure.script == script);
-            let mut created = Vec::new();
-            self.act(side, &step, &decision, false, &mut created);
-            if !created.is_empty() {
-                decisions[side.other().index()] = ask(side.other(), &step, false);
-                decisions[side.index()] = decision;
-                self.explain(&created, &decisions);
-            }
+            decision.actions.retain(|action| matches!(action, Action::Send(_)));
+            due.push((row, notice, step, decision));
+        }
+        // Stable: equal scores stay in the order in which they came.
+        due.sort_by_key(|(.., decision)| std::cmp::Reverse(decision.score));
+        for (row, notice, step, decision) in due {
+            self.decided_later(side, &step, decision, ask);
+            self.outbox.leave(side, notice, row, at);
+        }
+    }
+
+    fn decided_later(&mut self, side: Side, step: &Step, mut decision: Decision, ask: &Ask<'_>) {
+        let mut created = Vec::new();
+        self.act(side, step, &mut decision, false, &mut created);
+        if !created.is_empty() {
+            let mut decisions = [Decision::default(), Decision::default()];
+            decisions[side.other().index()] = ask(side.other(), step, false);
+            decisions[side.index()] = decision;
+            self.explain(&created, &decisions);
         }
     }
 
@@ -166,10 +262,13 @@ impl Judge {
 /// What a set said about a target: its send, else why not; the script of the same name has the first word.
 fn said(decision: &Decision, script: &str, target: &str) -> String {
     let line = |line: Option<usize>| line.map_or_else(String::new, |line| format!(":{line}"));
-    for action in &decision.actions {
+    for (number, action) in decision.actions.iter().enumerate() {
         if let Action::Send(send) = action
             && send.target == target
         {
+            if let Some(kept) = decision.kept.iter().find(|kept| kept.action == number) {
+                return format!("{}{}: kept back: {}", send.script, line(send.line), kept.reason);
+            }
             let channel = send.channel.as_deref().map_or_else(String::new, |channel| format!(" in {channel}"));
             let group = send.group.as_deref().map_or_else(String::new, |group| format!(" as {group}"));
             return format!("{}{}: send to {}{channel}{group}", send.script, line(send.line), send.target);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Counts, Difference, Example, Group, Report, TargetKind};
+use super::{Changes, Counts, Difference, Example, Group, Moves, Report, TargetKind, TargetRow};
 
 /// GitHub takes 65,536 characters.
 const MOST: usize = 60_000;
@@ -30,8 +30,10 @@ pub fn markdown(report: &Report) -> String {
         for (title, groups) in [("rule", &report.rules), ("account", &report.accounts), ("owner", &report.owners)] {
             table(&mut page, title, groups);
         }
-        for (title, difference) in [("Vanish", &report.vanish), ("Appear", &report.appear), ("Move", &report.moves)] {
-            examples(&mut page, title, difference);
+        for (title, difference) in report.differences() {
+            let mut letters = title.chars();
+            let title: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
+            examples(&mut page, &title, difference);
         }
     }
     failures(&mut page, report);
@@ -64,9 +66,7 @@ impl Page {
 }
 
 fn targets(page: &mut Page, report: &Report) {
-    page.add(
-        "| target | tickets, alerts | reopened | resolved | records | appear | vanish | move away | move here |\n",
-    );
+    page.add("| target | tickets, alerts | reopened | resolved | records | appear | vanish | move away | move here |\n");
     page.add("|---|---|---|---|---|---|---|---|---|\n");
     for row in &report.targets {
         let both = |pick: fn(&Counts) -> u64| change(pick(&row.old), pick(&row.new));
@@ -76,20 +76,40 @@ fn targets(page: &mut Page, report: &Report) {
                 format!("| {}{guess} | | | | {} | | | | |\n", code(&row.target), both(|counts| counts.records))
             }
             TargetKind::Stateful => format!(
-                "| {}{guess} | {} | {} | {} | | {} | {} | {} | {} |\n",
+                "| {}{guess} | {} | {} | {} | {}\n",
                 code(&row.target),
                 both(|counts| counts.creates),
                 both(|counts| counts.reopens),
                 both(|counts| counts.resolves),
-                row.appear,
-                row.vanish,
-                row.move_away,
-                row.move_here
+                format_args!("| {}", moves(row.moves)),
             ),
         };
         page.add(&line);
     }
     page.add("\n");
+    let has_digests = |row: &&TargetRow| row.old.digests + row.new.digests > 0;
+    if report.targets.iter().any(|row| has_digests(&row)) {
+        page.add("| target | digests | findings told | appear | vanish | move away | move here |\n");
+        page.add("|---|---|---|---|---|---|---|\n");
+        for row in report.targets.iter().filter(has_digests) {
+            let (sent, told) = (change(row.old.digests, row.new.digests), change(row.old.told, row.new.told));
+            page.add(&format!("| {} | {sent} | {told} | {}\n", code(&row.target), moves(row.digest_moves)));
+        }
+        page.add("\n");
+    }
+    for row in &report.targets {
+        let storms = (row.old.held_by_storms, row.new.held_by_storms);
+        let budgets = (row.old.over_budget, row.new.over_budget);
+        if storms != (0, 0) || budgets != (0, 0) {
+            let (storms, budgets) = (change(storms.0, storms.1), change(budgets.0, budgets.1));
+            page.add(&format!("Kept from {}: {storms} by storms, {budgets} over budgets.\n\n", code(&row.target)));
+        }
+    }
+}
+
+fn moves(moves: Moves) -> String {
+    let Moves { appear, vanish, move_away, move_here } = moves;
+    format!("{appear} | {vanish} | {move_away} | {move_here} |")
 }
 
 fn change(old: u64, new: u64) -> String {
@@ -97,18 +117,23 @@ fn change(old: u64, new: u64) -> String {
 }
 
 fn table(page: &mut Page, title: &str, groups: &[Group]) {
-    let changed: Vec<&Group> = groups.iter().filter(|group| group.appear + group.vanish + group.moved > 0).collect();
+    let changed: Vec<&Group> = groups.iter().filter(|group| group.differ() > 0).collect();
     if changed.is_empty() {
         return;
     }
-    page.add(&format!("| {title} | tickets, alerts | appear | vanish | move |\n|---|---|---|---|---|\n"));
+    let digests = changed.iter().any(|group| group.digests != Changes::default());
+    let (more, line) = if digests { (" digests | appear | vanish | move |", "---|---|---|---|") } else { ("", "") };
+    page.add(&format!("| {title} | tickets, alerts | appear | vanish | move |{more}\n|---|---|---|---|---|{line}\n"));
+    let cells = |changes: Changes| {
+        let Changes { old, new, appear, vanish, moved } = changes;
+        format!("{} | {appear} | {vanish} | {moved} |", change(old, new))
+    };
     for group in changed.iter().take(ROWS) {
-        let total = change(group.old, group.new);
-        let name = code(&group.name);
-        page.add(&format!("| {name} | {total} | {} | {} | {} |\n", group.appear, group.vanish, group.moved));
+        let more = if digests { format!(" {}", cells(group.digests)) } else { String::new() };
+        page.add(&format!("| {} | {}{more}\n", code(&group.name), cells(group.alerts)));
     }
     if changed.len() > ROWS {
-        page.add(&format!("| and {} more | | | | |\n", changed.len() - ROWS));
+        page.add(&format!("\nand {} more\n", changed.len() - ROWS));
     }
     page.add("\n");
 }
@@ -193,7 +218,7 @@ pub(crate) fn code(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replay::{Archive, ScriptSet};
+    use crate::replay::{Archive, Digests, ScriptSet};
 
     fn report(examples: usize) -> Report {
         let example = Example {
@@ -220,6 +245,7 @@ mod tests {
             appear: Difference::default(),
             vanish: Difference { total: 1_000, examples: vec![example; examples] },
             moves: Difference::default(),
+            digests: Digests::default(),
             script_failures: Vec::new(),
         }
     }

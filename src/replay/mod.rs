@@ -3,6 +3,7 @@
 //! `read` -> decode -> `memory` -> both sets decide -> `judge` -> `report`. Everything that depends on order runs on one
 //! thread; decoding and deciding, which don't, run on all cores. No store, no target, no clock: a replay repeats.
 
+mod count;
 mod judge;
 mod markdown;
 mod memory;
@@ -10,8 +11,12 @@ mod outbox;
 mod pipeline;
 mod read;
 mod report;
+mod restrain;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use judge::Failed;
 pub(crate) use markdown::code;
@@ -20,10 +25,15 @@ use memory::Memory;
 use outbox::{Entry, TargetState};
 pub use outbox::{Side, TargetKind};
 pub use read::{Damage, Input};
-pub use report::{Archive, Counts, Difference, Example, FailedAt, Group, Report, ScriptSet, TargetRow, report};
+pub use report::{
+    Archive, Changes, Counts, Difference, Digests, Example, FailedAt, Group, Moves, Report, ScriptSet, TargetRow, report,
+};
 use serde::Serialize;
 
-use crate::route::{RouteLimits, Routes};
+use crate::{
+    restraint::{BudgetSettings, StormSettings},
+    route::{RouteLimits, Routes},
+};
 
 /// Two script sets, and what they may do.
 pub struct Replay {
@@ -32,6 +42,9 @@ pub struct Replay {
     pub limits: RouteLimits,
     /// How the targets of router.yaml take what they are sent; others are judged by what they get.
     pub kinds: BTreeMap<String, TargetKind>,
+    /// What router.yaml keeps back of either set.
+    pub storms: Option<StormSettings>,
+    pub budget: Option<BudgetSettings>,
 }
 
 /// A part of a line that holds no check.
@@ -46,6 +59,8 @@ pub struct RejectedLine {
 pub struct Replayed {
     entries: Vec<Entry>,
     targets: BTreeMap<String, TargetState>,
+    /// Rule and account of what stands behind a digest.
+    about: HashMap<i64, (Arc<str>, Arc<str>)>,
     failures: BTreeMap<(Side, String), Failed>,
     open_holds: [usize; 2],
     archive: Archive,
@@ -73,6 +88,7 @@ impl Replay {
         Replayed {
             entries: judge.outbox.entries,
             targets: judge.outbox.targets.into_iter().collect(),
+            about: judge.outbox.about,
             failures: judge.failures,
             open_holds,
             archive,

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::{
     finding::Finding,
+    restraint::KeptBy,
     route::{Send, window_end},
 };
 
@@ -58,7 +59,7 @@ pub(super) struct Life {
     open: bool,
     /// Findings that ever stood behind it.
     pub members: BTreeSet<i64>,
-    /// `platform_to_jira:8`, of the first send.
+    /// `platform_to_jira:8`, of the first send; `storms` of a storm's notice.
     pub by: String,
     pub owner: Option<Arc<str>>,
 }
@@ -86,11 +87,21 @@ pub(super) struct Entry {
 }
 
 /// What is known of a target.
+#[derive(Default)]
 pub(super) struct TargetState {
     /// `None`: router.yaml does not say.
     given: Option<TargetKind>,
     sent_passing: bool,
     pub records: [u64; 2],
+    /// Findings that a storm kept from it, or a budget.
+    pub kept: [Kept; 2],
+}
+
+/// How many findings did not interrupt though a script sent them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Kept {
+    pub by_storms: u64,
+    pub by_budgets: u64,
 }
 
 impl TargetState {
@@ -108,6 +119,16 @@ impl TargetState {
     }
 }
 
+/// What a send came to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Shown {
+    pub entry: usize,
+    /// It is a new ticket, alert or digest.
+    pub created: bool,
+    /// The finding did not stand behind it before.
+    pub joins: bool,
+}
+
 type Key = (Arc<str>, Arc<str>, Option<Arc<str>>);
 
 #[derive(Default)]
@@ -117,21 +138,47 @@ pub(super) struct Outbox {
     keys: HashMap<Key, usize>,
     /// Entries that a failing finding stands behind.
     members: [HashMap<i64, Vec<usize>>; 2],
+    /// Rule and account of each finding that stands behind a digest.
+    pub about: HashMap<i64, (Arc<str>, Arc<str>)>,
     words: HashSet<Arc<str>>,
 }
 
 impl Outbox {
     pub fn new(kinds: impl IntoIterator<Item = (String, TargetKind)>) -> Self {
-        let target = |kind| TargetState { given: Some(kind), sent_passing: false, records: [0; 2] };
+        let target = |kind| TargetState { given: Some(kind), ..TargetState::default() };
         let targets = kinds.into_iter().map(|(name, kind)| (name, target(kind))).collect();
         Self { targets, ..Self::default() }
     }
 
-    /// A send for an event; the entry, if it makes a new ticket. `row`: the failing finding, if the event may open one.
-    pub fn send(&mut self, side: Side, send: &Send, finding: &Finding, row: Option<i64>) -> Option<usize> {
+    /// How the target takes what it is sent, as far as that is known by now.
+    pub fn kind(&self, target: &str) -> Option<TargetKind> {
+        self.targets.get(target).map(TargetState::kind)
+    }
+
+    /// A ticket or an alert stands there: what it is sent now brings it up to date.
+    pub fn stands(&self, side: Side, send: &Send, finding: &Finding) -> bool {
+        let word = |text: &str| self.words.get(text).cloned();
+        let key = || {
+            let channel = match send.channel.as_deref() {
+                Some(channel) => Some(word(channel)?),
+                None => None,
+            };
+            self.keys.get(&(word(&send.target)?, word(send.group.as_deref().unwrap_or(&finding.id))?, channel))
+        };
+        key().is_some_and(|&index| self.entries[index].lives[side.index()].open)
+    }
+
+    /// A digest of the target told of the finding, or will.
+    pub fn in_digest(&self, side: Side, row: i64, target: &str) -> bool {
+        let entries = self.members[side.index()].get(&row).into_iter().flatten();
+        entries.map(|&index| &self.entries[index]).any(|entry| entry.until.is_some() && &*entry.target == target)
+    }
+
+    /// A send for an event; `None` where it is a record or shows nothing. `row`: the failing finding, if the event may open
+    /// a ticket.
+    pub fn send(&mut self, side: Side, send: &Send, finding: &Finding, row: Option<i64>) -> Option<Shown> {
         if !self.targets.contains_key(&send.target) {
-            let unknown = TargetState { given: None, sent_passing: false, records: [0; 2] };
-            self.targets.insert(send.target.clone(), unknown);
+            self.targets.insert(send.target.clone(), TargetState::default());
         }
         let target = self.targets.get_mut(&send.target)?;
         target.records[side.index()] += 1;
@@ -142,13 +189,13 @@ impl Outbox {
         }
     }
 
-    fn open(&mut self, side: Side, send: &Send, finding: &Finding, row: i64) -> Option<usize> {
+    fn open(&mut self, side: Side, send: &Send, finding: &Finding, row: i64) -> Option<Shown> {
         let until = send.digest.as_deref().and_then(|digest| window_end(digest, finding.received_at).ok());
         let subject = match (send.digest.as_deref(), until) {
             // One summary for each window, as `Engine::act` keys it.
             (Some(digest), Some(until)) => {
                 let group = send.group.as_deref().unwrap_or_default();
-                self.word(&format!("digest {digest} {group} at {until}"))
+                self.word(&format!("digest {digest} {group} until {}", time(until)))
             }
             _ => self.word(send.group.as_deref().unwrap_or(&finding.id)),
         };
@@ -157,7 +204,12 @@ impl Outbox {
             Some(&index) => index,
             None => self.new_entry(key, finding, until),
         };
-        let owner = send.assignee.as_deref().or(send.mention.as_deref()).map(|owner| self.word(owner));
+        let names = [&send.owner, &send.assignee, &send.mention, &send.channel];
+        let owner = names.into_iter().flatten().next().map(|owner| self.word(owner));
+        if until.is_some() && !self.about.contains_key(&row) {
+            let about = (self.word(&finding.rule_id), self.word(account(finding)));
+            self.about.insert(row, about);
+        }
         let of_row = self.members[side.index()].entry(row).or_default();
         let joins = !of_row.contains(&index);
         if joins {
@@ -180,11 +232,10 @@ impl Outbox {
             life.reopens += 1;
         }
         life.open = true;
-        created.then_some(index)
+        Some(Shown { entry: index, created, joins })
     }
 
     fn new_entry(&mut self, key: Key, finding: &Finding, until: Option<i64>) -> usize {
-        let account = if finding.account_name.is_empty() { &finding.account_id } else { &finding.account_name };
         let (target, subject, channel) = key.clone();
         let entry = Entry {
             target,
@@ -192,7 +243,7 @@ impl Outbox {
             channel,
             check_id: self.word(&finding.id),
             rule: self.word(&finding.rule_id),
-            account: self.word(account),
+            account: self.word(account(finding)),
             until,
             lives: Default::default(),
             why: None,
@@ -202,24 +253,51 @@ impl Outbox {
         self.entries.len() - 1
     }
 
+    /// A finding did not interrupt at the target though a script sent it.
+    pub fn kept(&mut self, side: Side, target: &str, by: KeptBy) {
+        let Some(target) = self.targets.get_mut(target) else { return };
+        match by {
+            KeptBy::Storm => target.kept[side.index()].by_storms += 1,
+            KeptBy::Budget => target.kept[side.index()].by_budgets += 1,
+            KeptBy::Told => {}
+        }
+    }
+
     /// The finding passes or is suppressed at `now`: what only it stood behind is resolved, and leaves a digest that was not
     /// sent yet.
     pub fn resolve(&mut self, row: i64, now: i64) {
         for side in Side::BOTH {
             for index in self.members[side.index()].remove(&row).unwrap_or_default() {
-                let entry = &mut self.entries[index];
-                if entry.until.is_some_and(|until| until <= now) {
-                    continue;
-                }
-                let life = &mut entry.lives[side.index()];
-                life.failing = life.failing.saturating_sub(1);
-                if life.failing == 0 && life.open {
-                    life.open = false;
-                    match entry.until {
-                        Some(_) => life.creates = 0,
-                        None => life.resolves += 1,
-                    }
-                }
+                self.left(side, index, row, now);
+            }
+        }
+    }
+
+    /// The finding still fails, and stands behind this entry no more.
+    pub fn leave(&mut self, side: Side, index: usize, row: i64, now: i64) {
+        let of_row = self.members[side.index()].entry(row).or_default();
+        let before = of_row.len();
+        of_row.retain(|&other| other != index);
+        if of_row.len() < before {
+            self.left(side, index, row, now);
+        }
+    }
+
+    fn left(&mut self, side: Side, index: usize, row: i64, now: i64) {
+        let entry = &mut self.entries[index];
+        if entry.until.is_some_and(|until| until <= now) {
+            return;
+        }
+        let life = &mut entry.lives[side.index()];
+        if entry.until.is_some() {
+            life.members.remove(&row);
+        }
+        life.failing = life.failing.saturating_sub(1);
+        if life.failing == 0 && life.open {
+            life.open = false;
+            match entry.until {
+                Some(_) => life.creates = 0,
+                None => life.resolves += 1,
             }
         }
     }
@@ -233,6 +311,16 @@ impl Outbox {
         self.words.insert(Arc::clone(&word));
         word
     }
+}
+
+/// As people call it.
+fn account(finding: &Finding) -> &str {
+    if finding.account_name.is_empty() { &finding.account_id } else { &finding.account_name }
+}
+
+/// In UTC, as it is written in a name.
+fn time(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |time| time.strftime("%FT%H:%MZ").to_string())
 }
 
 #[cfg(test)]
@@ -253,9 +341,9 @@ mod tests {
         let mut outbox = Outbox::default();
         let (a, b) = (finding("a", Status::Failure), finding("b", Status::Failure));
         let grouped = send("soc", Some("g"));
-        assert_eq!(outbox.send(Side::New, &grouped, &a, Some(1)), Some(0));
-        assert_eq!(outbox.send(Side::New, &grouped, &b, Some(2)), None);
-        assert_eq!(outbox.send(Side::New, &grouped, &b, Some(2)), None);
+        assert_eq!(outbox.send(Side::New, &grouped, &a, Some(1)), Some(Shown { entry: 0, created: true, joins: true }));
+        assert_eq!(outbox.send(Side::New, &grouped, &b, Some(2)), Some(Shown { entry: 0, created: false, joins: true }));
+        assert_eq!(outbox.send(Side::New, &grouped, &b, Some(2)), Some(Shown { entry: 0, created: false, joins: false }));
         outbox.resolve(1, 0);
         assert_eq!(outbox.entries[0].lives[1].resolves, 0);
         outbox.resolve(2, 0);

@@ -12,6 +12,7 @@ use super::{
     memory::{Memory, Step},
     outbox::Outbox,
     read::{self, Line},
+    restrain::Restraint,
 };
 use crate::{
     decode::decode,
@@ -121,7 +122,10 @@ fn keep_order(
 ) -> Outcome {
     let mut outcome = Outcome {
         memory: Memory::new(),
-        judge: Judge::new(Outbox::new(replay.kinds.clone())),
+        judge: Judge::new(
+            Outbox::new(replay.kinds.clone()),
+            Side::BOTH.map(|_| Restraint::new(replay.storms.clone(), replay.budget.clone())),
+        ),
         damage: Vec::new(),
         lines: 0,
         tests: 0,
@@ -148,7 +152,7 @@ fn keep_order(
         }
         while let Some(chunk) = decided.remove(&next_decided) {
             for (step, decisions) in chunk {
-                outcome.judge.take(&step, &decisions, &ask);
+                outcome.judge.take(&step, decisions, &ask);
             }
             next_decided += 1;
             let _ = permit.send(());

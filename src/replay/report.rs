@@ -1,13 +1,14 @@
 //! The difference between two script sets, counted and explained.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Damage, RejectedLine, Replayed, Side, TargetKind, outbox::Entry};
+use super::{
+    Damage, RejectedLine, Replayed, Side, TargetKind,
+    count::{By, Fate, difference, fates, groups, target_rows},
+    outbox::Entry,
+};
 
 /// The whole report; one JSON document.
 #[derive(Debug, Serialize)]
@@ -21,12 +22,15 @@ pub struct Report {
     pub targets: Vec<TargetRow>,
     pub rules: Vec<Group>,
     pub accounts: Vec<Group>,
-    /// By `assignee`, else `mention`, of the send; where there is either.
+    /// By `owner`, else `assignee`, `mention` or `channel` of the send; where there is any.
     pub owners: Vec<Group>,
+    /// Tickets and alerts that only the new set makes; a digest is none.
     pub appear: Difference,
     pub vanish: Difference,
+    /// Also into a digest, or out of one.
     #[serde(rename = "move")]
     pub moves: Difference,
+    pub digests: Digests,
     pub script_failures: Vec<FailedAt>,
 }
 
@@ -61,13 +65,43 @@ pub struct Archive {
 /// What one set does at a target.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Counts {
-    /// Tickets and messages but for digests.
+    /// Tickets and messages but for digests; the notices of storms are among them.
     pub creates: u64,
     pub digests: u64,
+    /// Findings that the digests tell of, all together.
+    pub told: u64,
     pub reopens: u64,
     pub resolves: u64,
     /// Of an append-only target.
     pub records: u64,
+    /// Findings that a storm kept back, and those over a budget.
+    pub held_by_storms: u64,
+    pub over_budget: u64,
+}
+
+/// What becomes of digests, as of tickets and alerts.
+#[derive(Debug, Default, Serialize)]
+pub struct Digests {
+    pub appear: Difference,
+    pub vanish: Difference,
+    #[serde(rename = "move")]
+    pub moves: Difference,
+}
+
+/// How many appear, vanish and move.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Moves {
+    pub appear: u64,
+    pub vanish: u64,
+    pub move_away: u64,
+    pub move_here: u64,
+}
+
+impl Moves {
+    /// All of them; what arrives went away elsewhere.
+    pub fn total(self) -> u64 {
+        self.appear + self.vanish + self.move_away
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -78,16 +112,34 @@ pub struct TargetRow {
     pub kind_guessed: bool,
     pub old: Counts,
     pub new: Counts,
-    pub appear: u64,
-    pub vanish: u64,
-    pub move_away: u64,
-    pub move_here: u64,
+    /// Of tickets and alerts.
+    #[serde(flatten)]
+    pub moves: Moves,
+    #[serde(rename = "digests")]
+    pub digest_moves: Moves,
 }
 
-/// Tickets and alerts of a rule, an account or an owner.
+/// Tickets, alerts and digests of a rule, an account or an owner.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Group {
     pub name: String,
+    #[serde(flatten)]
+    pub alerts: Changes,
+    /// A digest counts for each rule and each account that it tells of.
+    pub digests: Changes,
+}
+
+impl Group {
+    /// How many differ.
+    pub fn differ(&self) -> u64 {
+        let of = |changes: Changes| changes.appear + changes.vanish + changes.moved;
+        of(self.alerts) + of(self.digests)
+    }
+}
+
+/// What both sets make, and what becomes of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Changes {
     pub old: u64,
     pub new: u64,
     pub appear: u64,
@@ -129,15 +181,18 @@ pub struct FailedAt {
     pub check_id: String,
 }
 
-/// What became of an entry.
-#[derive(Clone, Copy, PartialEq)]
-enum Fate {
-    Stays,
-    Appears,
-    Vanishes,
-    /// To another entry, which is `Arrives` unless both sets make it.
-    Moves(usize),
-    Arrives,
+impl Report {
+    /// What differs, in the order in which it is shown.
+    pub fn differences(&self) -> [(&'static str, &Difference); 6] {
+        [
+            ("vanish", &self.vanish),
+            ("appear", &self.appear),
+            ("move", &self.moves),
+            ("digests vanish", &self.digests.vanish),
+            ("digests appear", &self.digests.appear),
+            ("digests move", &self.digests.moves),
+        ]
+    }
 }
 
 /// Counts and explains. `examples` of each kind of difference, the highest scores first.
@@ -166,25 +221,30 @@ pub fn report(mut replayed: Replayed, old: ScriptSet, new: ScriptSet, examples: 
             }
         })
         .collect();
-    let of = |wanted: fn(Fate) -> bool| difference(entries, &fates, wanted, examples);
-    let (appear, vanish, moves) = (
-        of(|fate| fate == Fate::Appears),
-        of(|fate| fate == Fate::Vanishes),
-        of(|fate| matches!(fate, Fate::Moves(_))),
-    );
+    let of = |digests, wanted: fn(Fate) -> bool| difference(entries, &fates, (digests, wanted), examples);
+    let all = |digests| {
+        (
+            of(digests, |fate| fate == Fate::Appears),
+            of(digests, |fate| fate == Fate::Vanishes),
+            of(digests, |fate| matches!(fate, Fate::Moves(_))),
+        )
+    };
+    let (appear, vanish, moves) = all(false);
+    let digests = all(true);
+    let digests = Digests { appear: digests.0, vanish: digests.1, moves: digests.2 };
     let failed = |set| -> Vec<(String, u64)> {
         let of_set = replayed.failures.iter().filter(|((of, _), _)| *of == set);
         of_set.map(|((_, at), failed)| (at.clone(), failed.count)).collect()
     };
     let same = targets.iter().all(|row| row.old == row.new)
-        && appear.total + vanish.total + moves.total == 0
+        && targets.iter().all(|row| row.moves.total() + row.digest_moves.total() == 0)
         && failed(Side::Old) == failed(Side::New);
     let mut report = Report {
         summary: String::new(),
         same,
-        rules: groups(entries, &fates, |entry| Some(Arc::clone(&entry.rule))),
-        accounts: groups(entries, &fates, |entry| Some(Arc::clone(&entry.account))),
-        owners: groups(entries, &fates, |entry| entry.lives.iter().rev().find_map(|life| life.owner.clone())),
+        rules: groups(&replayed, &fates, By::Rule),
+        accounts: groups(&replayed, &fates, By::Account),
+        owners: groups(&replayed, &fates, By::Owner),
         old,
         new,
         archive: replayed.archive,
@@ -192,158 +252,11 @@ pub fn report(mut replayed: Replayed, old: ScriptSet, new: ScriptSet, examples: 
         appear,
         vanish,
         moves,
+        digests,
         script_failures,
     };
     report.summary = summary(&report);
     report
-}
-
-fn made(entry: &Entry, side: Side) -> bool {
-    entry.lives[side.index()].creates > 0
-}
-
-/// An entry that only the old set makes has moved where the new set makes another for the same findings.
-fn fates(entries: &[Entry]) -> Vec<Fate> {
-    let mut fates: Vec<Fate> = entries
-        .iter()
-        .map(|entry| match (made(entry, Side::Old), made(entry, Side::New)) {
-            (true, false) => Fate::Vanishes,
-            (false, true) => Fate::Appears,
-            _ => Fate::Stays,
-        })
-        .collect();
-    let mut by_member: HashMap<i64, Vec<usize>> = HashMap::new();
-    for (index, entry) in entries.iter().enumerate().filter(|(index, _)| fates[*index] == Fate::Appears) {
-        for member in &entry.lives[Side::New.index()].members {
-            by_member.entry(*member).or_default().push(index);
-        }
-    }
-    // The same target in another channel is the likelier move than another target.
-    for same_target in [true, false] {
-        for index in 0..entries.len() {
-            if fates[index] != Fate::Vanishes {
-                continue;
-            }
-            let from = &entries[index];
-            let members = from.lives[Side::Old.index()].members.iter();
-            let found = members.filter_map(|member| by_member.get(member)).flatten().copied().find(|&to| {
-                // Several may move into one group; otherwise a place is taken once.
-                let free = fates[to] == Fate::Appears || entries[to].subject != from.subject;
-                free && (entries[to].target == from.target) == same_target
-            });
-            if let Some(to) = found {
-                fates[index] = Fate::Moves(to);
-                fates[to] = Fate::Arrives;
-            }
-        }
-    }
-    fates
-}
-
-fn target_rows(replayed: &Replayed, fates: &[Fate]) -> Vec<TargetRow> {
-    let mut rows: BTreeMap<&str, TargetRow> = BTreeMap::new();
-    for (name, state) in &replayed.targets {
-        let kind = state.kind();
-        let records = |side: usize| if kind == TargetKind::AppendOnly { state.records[side] } else { 0 };
-        let counts = |side| Counts { records: records(side), ..Counts::default() };
-        let row = TargetRow {
-            target: name.clone(),
-            kind,
-            kind_guessed: state.is_guess(),
-            old: counts(0),
-            new: counts(1),
-            appear: 0,
-            vanish: 0,
-            move_away: 0,
-            move_here: 0,
-        };
-        rows.insert(name, row);
-    }
-    for (entry, fate) in replayed.entries.iter().zip(fates) {
-        let Some(row) = rows.get_mut(&*entry.target) else { continue };
-        for (counts, life) in [&mut row.old, &mut row.new].into_iter().zip(&entry.lives) {
-            let made = if entry.until.is_some() { &mut counts.digests } else { &mut counts.creates };
-            *made += u64::from(life.creates);
-            counts.reopens += u64::from(life.reopens);
-            counts.resolves += u64::from(life.resolves);
-        }
-        match fate {
-            Fate::Stays => {}
-            Fate::Appears => row.appear += 1,
-            Fate::Vanishes => row.vanish += 1,
-            Fate::Moves(_) => row.move_away += 1,
-            Fate::Arrives => row.move_here += 1,
-        }
-    }
-    rows.into_values().collect()
-}
-
-/// Those that differ most first, then the largest, then by name.
-fn groups(entries: &[Entry], fates: &[Fate], name: fn(&Entry) -> Option<Arc<str>>) -> Vec<Group> {
-    let mut groups: HashMap<Arc<str>, Group> = HashMap::new();
-    for (entry, fate) in entries.iter().zip(fates) {
-        let Some(name) = name(entry) else { continue };
-        let group = groups.entry(Arc::clone(&name)).or_default();
-        group.name = name.to_string();
-        group.old += u64::from(made(entry, Side::Old));
-        group.new += u64::from(made(entry, Side::New));
-        match fate {
-            Fate::Appears => group.appear += 1,
-            Fate::Vanishes => group.vanish += 1,
-            Fate::Moves(_) => group.moved += 1,
-            Fate::Stays | Fate::Arrives => {}
-        }
-    }
-    let mut groups: Vec<Group> = groups.into_values().collect();
-    groups.sort_by(|a, b| {
-        let weight = |group: &Group| (group.appear + group.vanish + group.moved, group.old.max(group.new));
-        weight(b).cmp(&weight(a)).then_with(|| a.name.cmp(&b.name))
-    });
-    groups
-}
-
-fn difference(entries: &[Entry], fates: &[Fate], wanted: fn(Fate) -> bool, most: usize) -> Difference {
-    let mut found: Vec<(usize, Fate)> = fates.iter().copied().enumerate().filter(|(_, fate)| wanted(*fate)).collect();
-    let total = u64::try_from(found.len()).unwrap_or(u64::MAX);
-    let score = |index: usize| entries[index].why.as_ref().map_or(0, |why| why.scores[0].max(why.scores[1]));
-    // Stable: equal scores stay in the order of their keys.
-    found.sort_by_key(|(index, _)| std::cmp::Reverse(score(*index)));
-    found.truncate(most);
-    Difference { total, examples: found.into_iter().map(|(index, fate)| example(entries, index, fate)).collect() }
-}
-
-fn example(entries: &[Entry], index: usize, fate: Fate) -> Example {
-    let entry = &entries[index];
-    let new_entry = match fate {
-        Fate::Moves(to) => Some(&entries[to]),
-        Fate::Appears | Fate::Arrives | Fate::Stays => Some(entry),
-        Fate::Vanishes => None,
-    };
-    let old_entry = (fate != Fate::Appears).then_some(entry);
-    let why = entry.why.clone();
-    let (scores, said) = why.map_or_else(Default::default, |why| (why.scores, why.said));
-    let [old_reason, new_reason] = said;
-    Example {
-        check_id: entry.check_id.to_string(),
-        rule: entry.rule.to_string(),
-        account: entry.account.to_string(),
-        old_place: old_entry.map(place),
-        new_place: new_entry.map(place),
-        old_score: scores[0],
-        new_score: scores[1],
-        old_reason,
-        new_reason: match (fate, new_entry) {
-            // The event is the one that opened the old ticket: what the new set said of the new place.
-            (Fate::Moves(_), Some(to)) => to.why.as_ref().map_or(new_reason, |why| why.said[Side::New.index()].clone()),
-            _ => new_reason,
-        },
-    }
-}
-
-fn place(entry: &Entry) -> String {
-    let channel = entry.channel.as_deref().map_or_else(String::new, |channel| format!(" in {channel}"));
-    let group = if entry.subject == entry.check_id { String::new() } else { format!(" as {}", entry.subject) };
-    format!("{}{channel}{group}", entry.target)
 }
 
 fn summary(report: &Report) -> String {
@@ -362,10 +275,14 @@ fn summary(report: &Report) -> String {
     );
     let digests = |pick: fn(&TargetRow) -> &Counts| report.targets.iter().map(|row| pick(row).digests).sum::<u64>();
     let (before, after) = (digests(|row| &row.old), digests(|row| &row.new));
+    let Digests { appear: new, vanish: gone, moves } = &report.digests;
     if before + after > 0 {
-        text.push_str(&format!(" {before} digests become {after}."));
+        text.push_str(&format!(
+            " {before} digests become {after}: {} appear, {} vanish, {} move.",
+            new.total, gone.total, moves.total
+        ));
     }
-    if appear + vanish + moved == 0 {
+    if appear + vanish + moved + new.total + gone.total + moves.total == 0 {
         text.push_str(" The same ones are made; how often they are reopened or resolved, records or failures differ.");
     }
     text

@@ -92,6 +92,11 @@ impl Budget {
     }
 }
 
+/// What shows a finding whose send is over its owner's budget: the owner's next digest.
+pub fn in_digest(settings: &BudgetSettings, send: &Send) -> Send {
+    Send { digest: Some(settings.digest.clone()), group: None, title: None, mention: None, ..send.clone() }
+}
+
 /// Whose attention a send takes: the owner that the script names, else whom it is assigned to, else where it goes.
 pub fn owner(send: &Send) -> &str {
     send.owner.as_deref().or(send.assignee.as_deref()).or(send.channel.as_deref()).unwrap_or(&send.target)

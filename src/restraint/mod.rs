@@ -4,9 +4,9 @@
 mod budget;
 mod storm;
 
-pub use budget::{Budget, BudgetSettings, owner};
+pub use budget::{Budget, BudgetSettings, in_digest, owner};
 use serde::{Deserialize, Serialize};
-pub use storm::{Begins, StormSettings, Storms};
+pub use storm::{Begins, StormSettings, Storms, storm_group, storm_notice};
 
 use crate::finding::{Finding, Risk};
 

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::clock::millis;
+use crate::{clock::millis, finding::Finding, route::Send};
 
 /// `storms:` in router.yaml. A rule storms when within `within` at least `findings` findings of it began to fail in at
 /// least `accounts` accounts, and no fewer than had failed before.
@@ -113,6 +113,17 @@ impl Storms {
         self.begun.clear();
     }
 
+    /// The rule's storm is released at this time.
+    pub fn release(&mut self, rule: &str, at: i64) {
+        self.active.remove(rule);
+        self.resting.insert(rule.to_owned(), at.saturating_add(millis(self.settings.rest)));
+    }
+
+    /// The rule's storm holds nothing any more.
+    pub fn end(&mut self, rule: &str) {
+        self.active.remove(rule);
+    }
+
     /// Since when the rule is held, milliseconds since the epoch.
     pub fn since(&self, rule: &str) -> Option<i64> {
         self.active.get(rule).copied()
@@ -141,6 +152,33 @@ impl Storms {
         self.active.insert(rule.to_owned(), at);
         self.begun.push(rule.to_owned());
         Some(Begins { accounts, findings })
+    }
+}
+
+/// The notice of a storm is a roll-up of what it holds.
+pub fn storm_group(rule: &str) -> String {
+    format!("storm/{rule}")
+}
+
+/// What shows a finding whose send a storm keeps back.
+pub fn storm_notice(settings: &StormSettings, finding: &Finding) -> Send {
+    let rule = &finding.rule_id;
+    let title = if finding.rule_title.is_empty() { rule } else { &finding.rule_title };
+    let days = settings.max_hold.as_secs() / 86_400;
+    let note = format!(
+        "{rule} suddenly fails over many accounts. Its tickets and alerts wait for approval: `findings-router findings \
+         release {rule}`. What is EXTREME, or VERY HIGH in production, went out. Without a word from anybody they go out \
+         {days} days after the storm began."
+    );
+    Send {
+        script: "storms".to_owned(),
+        target: settings.target.clone(),
+        priority: crate::deliver::URGENT,
+        channel: settings.channel.clone(),
+        group: Some(storm_group(rule)),
+        title: Some(format!("Storm: {title}")),
+        note: Some(note),
+        ..Send::default()
     }
 }
 

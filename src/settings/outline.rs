@@ -9,7 +9,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Located, expand, resolve, yaml};
-use crate::route::RouteLimits;
+use crate::{
+    restraint::{Budget, BudgetSettings, StormSettings},
+    route::RouteLimits,
+};
 
 /// Scripts, their limits and the types of the targets they may send to.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub struct Outline {
     pub limits: RouteLimits,
     /// Target and type: `soc`, `jira`.
     pub targets: BTreeMap<String, String>,
+    pub storms: Option<StormSettings>,
+    pub budget: Option<BudgetSettings>,
 }
 
 impl Outline {
@@ -46,7 +51,22 @@ impl Outline {
             targets.insert(target.clone(), kind.to_owned());
         }
         limits.targets = Some(targets.keys().cloned().collect());
-        Ok(Self { routes: resolve(path, routes), limits, targets })
+        let part = |name: &'static str| top.get(name).map(|value| (name, value));
+        let wrong = |name: &str, problem: String| located(document.place(name), format!("{name}: {problem}"));
+        let storms = part("storms")
+            .map(|(name, value)| StormSettings::deserialize(value).map_err(|error| wrong(name, error.to_string())))
+            .transpose()?;
+        let budget = part("budget")
+            .map(|(name, value)| -> Result<BudgetSettings, Vec<Located>> {
+                let settings = BudgetSettings::deserialize(value).map_err(|error| wrong(name, error.to_string()))?;
+                Budget::new(settings.clone(), Vec::new()).map_err(|problem| wrong(name, problem))?;
+                Ok(settings)
+            })
+            .transpose()?;
+        if let Some(storms) = storms.as_ref().filter(|storms| !targets.contains_key(&storms.target)) {
+            return Err(wrong("storms", format!("there is no target `{}`", storms.target)));
+        }
+        Ok(Self { routes: resolve(path, routes), limits, targets, storms, budget })
     }
 }
 

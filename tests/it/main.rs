@@ -44,6 +44,7 @@ mod queue;
 mod remediation;
 // Compares scripts over an archive.
 mod replay;
+mod replay_noise;
 // Storms and budgets.
 mod restraint;
 // `routes test`: reading, cases, coverage.

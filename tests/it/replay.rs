@@ -23,10 +23,10 @@ fn route(finding) {
 "#;
 
 /// A folder with an archive and the scripts of both sets.
-struct Folder(tempfile::TempDir);
+pub struct Folder(tempfile::TempDir);
 
 impl Folder {
-    fn new(old: &[(&str, &str)], new: &[(&str, &str)], events: &[String]) -> Self {
+    pub fn new(old: &[(&str, &str)], new: &[(&str, &str)], events: &[String]) -> Self {
         let folder = Self(tempfile::tempdir().expect("a folder"));
         for (set, scripts) in [("old", old), ("new", new)] {
             std::fs::create_dir(folder.path(set)).expect("a folder");
@@ -38,15 +38,15 @@ impl Folder {
         folder
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) {
+    pub fn write(&self, name: &str, bytes: &[u8]) {
         std::fs::write(self.path(name), bytes).expect("written");
     }
 
-    fn run(&self, args: &[&str]) -> Output {
+    pub fn run(&self, args: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_findings-router"))
             .args(["routes", "replay"])
             .args(args)
@@ -58,7 +58,7 @@ impl Folder {
     }
 
     /// The JSON report of a replay that ends with this status.
-    fn report(&self, args: &[&str], status: i32) -> Value {
+    pub fn report(&self, args: &[&str], status: i32) -> Value {
         let output = self.run(&[args, &["--routes", "new", "--against", "old", "--format", "json"]].concat());
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(status), "{errors}");
@@ -70,7 +70,7 @@ fn extreme(resource: &str, status: &str, at: i64) -> String {
     check(resource, status, at).replace("VERY_HIGH", "EXTREME")
 }
 
-fn target<'a>(report: &'a Value, name: &str) -> &'a Value {
+pub fn target<'a>(report: &'a Value, name: &str) -> &'a Value {
     let rows = report["targets"].as_array().expect("targets");
     rows.iter().find(|row| row["target"] == name).unwrap_or_else(|| panic!("no {name} in {report}"))
 }
@@ -86,7 +86,8 @@ fn the_same_scripts_show_no_difference() {
     assert_eq!((output.status.code(), &report["same"]), (Some(0), &true.into()), "{report}");
     assert_eq!(
         target(&report, "soc")["old"],
-        json!({ "creates": 1, "digests": 0, "reopens": 0, "resolves": 1, "records": 0 })
+        json!({ "creates": 1, "digests": 0, "told": 0, "reopens": 0, "resolves": 1, "records": 0, "held_by_storms": 0,
+            "over_budget": 0 })
     );
     assert_eq!(target(&report, "siem")["new"]["records"], 3);
     assert_eq!(report["appear"]["total"], 0);
@@ -104,7 +105,8 @@ fn a_stricter_threshold_makes_named_tickets_vanish() {
     assert_eq!((&example["rule"], &example["account"]), (&"IAM-001".into(), &"payments-prod".into()));
     assert_eq!((&example["old_score"], &example["new_reason"]), (&75.into(), &"soc:4: score 75 is under 80".into()));
     for (list, name) in [("rules", "IAM-001"), ("accounts", "payments-prod"), ("owners", "sam")] {
-        let expected = json!({ "name": name, "old": 2, "new": 1, "appear": 0, "vanish": 1, "move": 0 });
+        let none = json!({ "old": 0, "new": 0, "appear": 0, "vanish": 0, "move": 0 });
+        let expected = json!({ "name": name, "old": 2, "new": 1, "appear": 0, "vanish": 1, "move": 0, "digests": none });
         assert_eq!(report[list], json!([expected]), "{list}");
     }
     let text = folder.run(&["events.jsonl", "--routes", "new", "--against", "old"]);
