@@ -125,8 +125,7 @@ impl Judge {
         let known = step.known.as_ref().filter(|_| opens);
         if let Some(known) = known {
             let others_failing = step.history.fleet_failing;
-            let moment =
-                Moment { finding: &step.finding, change: step.change, known, others_failing, later: !holds };
+            let moment = Moment { finding: &step.finding, change: step.change, known, others_failing, later: !holds };
             self.restraints[side.index()].restrain(side, &self.outbox, &moment, decision);
         }
         for (number, action) in decision.actions.iter().enumerate() {

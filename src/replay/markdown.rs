@@ -66,7 +66,9 @@ impl Page {
 }
 
 fn targets(page: &mut Page, report: &Report) {
-    page.add("| target | tickets, alerts | reopened | resolved | records | appear | vanish | move away | move here |\n");
+    page.add(
+        "| target | tickets, alerts | reopened | resolved | records | appear | vanish | move away | move here |\n",
+    );
     page.add("|---|---|---|---|---|---|---|---|---|\n");
     for row in &report.targets {
         let both = |pick: fn(&Counts) -> u64| change(pick(&row.old), pick(&row.new));

@@ -26,7 +26,8 @@ use outbox::{Entry, TargetState};
 pub use outbox::{Side, TargetKind};
 pub use read::{Damage, Input};
 pub use report::{
-    Archive, Changes, Counts, Difference, Digests, Example, FailedAt, Group, Moves, Report, ScriptSet, TargetRow, report,
+    Archive, Changes, Counts, Difference, Digests, Example, FailedAt, Group, Moves, Report, ScriptSet, TargetRow,
+    report,
 };
 use serde::Serialize;
 

@@ -342,8 +342,14 @@ mod tests {
         let (a, b) = (finding("a", Status::Failure), finding("b", Status::Failure));
         let grouped = send("soc", Some("g"));
         assert_eq!(outbox.send(Side::New, &grouped, &a, Some(1)), Some(Shown { entry: 0, created: true, joins: true }));
-        assert_eq!(outbox.send(Side::New, &grouped, &b, Some(2)), Some(Shown { entry: 0, created: false, joins: true }));
-        assert_eq!(outbox.send(Side::New, &grouped, &b, Some(2)), Some(Shown { entry: 0, created: false, joins: false }));
+        assert_eq!(
+            outbox.send(Side::New, &grouped, &b, Some(2)),
+            Some(Shown { entry: 0, created: false, joins: true })
+        );
+        assert_eq!(
+            outbox.send(Side::New, &grouped, &b, Some(2)),
+            Some(Shown { entry: 0, created: false, joins: false })
+        );
         outbox.resolve(1, 0);
         assert_eq!(outbox.entries[0].lives[1].resolves, 0);
         outbox.resolve(2, 0);

@@ -106,7 +106,8 @@ fn a_stricter_threshold_makes_named_tickets_vanish() {
     assert_eq!((&example["old_score"], &example["new_reason"]), (&75.into(), &"soc:4: score 75 is under 80".into()));
     for (list, name) in [("rules", "IAM-001"), ("accounts", "payments-prod"), ("owners", "sam")] {
         let none = json!({ "old": 0, "new": 0, "appear": 0, "vanish": 0, "move": 0 });
-        let expected = json!({ "name": name, "old": 2, "new": 1, "appear": 0, "vanish": 1, "move": 0, "digests": none });
+        let expected =
+            json!({ "name": name, "old": 2, "new": 1, "appear": 0, "vanish": 1, "move": 0, "digests": none });
         assert_eq!(report[list], json!([expected]), "{list}");
     }
     let text = folder.run(&["events.jsonl", "--routes", "new", "--against", "old"]);

@@ -10,7 +10,8 @@ use crate::{
 
 const T: i64 = 1_795_000_000_000;
 const HOUR: i64 = 3_600_000;
-const SOC: &str = "fn score(f, score) { f.risk_rank * 10 }\nfn route(f) { if f.failed { [send(\"soc\")] } else { [] } }\n";
+const SOC: &str =
+    "fn score(f, score) { f.risk_rank * 10 }\nfn route(f) { if f.failed { [send(\"soc\")] } else { [] } }\n";
 
 /// With the same scripts on both sides: only what router.yaml keeps back is of interest.
 fn replayed(restraints: &str, script: &str, events: &[String]) -> Value {
@@ -76,7 +77,9 @@ fn what_is_over_a_budget_goes_into_a_digest_in_a_replay_and_never_the_worst() {
 #[test]
 fn digests_appear_vanish_and_move_in_columns_of_their_own_by_target_rule_account_and_owner() {
     let digest = |every: &str, channel: &str| {
-        format!("fn route(f) {{ if f.failed {{ [send(\"devs\", #{{ digest: \"{every}\", channel: \"{channel}\" }})] }} else {{ [] }} }}\n")
+        format!(
+            "fn route(f) {{ if f.failed {{ [send(\"devs\", #{{ digest: \"{every}\", channel: \"{channel}\" }})] }} else {{ [] }} }}\n"
+        )
     };
     let hour = T - T.rem_euclid(HOUR);
     let other = check("x", "FAILURE", hour + 2).replace("IAM-001", "S3-001");
@@ -98,11 +101,13 @@ fn digests_appear_vanish_and_move_in_columns_of_their_own_by_target_rule_account
     assert_eq!(report["digests"]["move"]["total"], 2, "{report}");
     let place = report["digests"]["move"]["examples"][0]["new_place"].as_str().expect("a place");
     assert!(place.starts_with("devs in C2 as digest 1h ") && place.ends_with('Z'), "{place}");
-    let summary = "0 tickets and alerts become 0: 0 appear, 0 vanish, 0 move. 2 digests become 2: 0 appear, 0 vanish, 2 move.";
+    let summary =
+        "0 tickets and alerts become 0: 0 appear, 0 vanish, 0 move. 2 digests become 2: 0 appear, 0 vanish, 2 move.";
     assert!(report["summary"].as_str().is_some_and(|text| text.contains(summary)), "{}", report["summary"]);
     let by = |list: &str, name: &str| {
         let groups = report[list].as_array().expect("groups");
-        groups.iter().find(|group| group["name"] == name).unwrap_or_else(|| panic!("{name}: {groups:?}"))["digests"].clone()
+        groups.iter().find(|group| group["name"] == name).unwrap_or_else(|| panic!("{name}: {groups:?}"))["digests"]
+            .clone()
     };
     let moved = |count: u32| json!({ "old": count, "new": count, "appear": 0, "vanish": 0, "move": count });
     for (list, name, digests) in [("rules", "IAM-001", 2), ("rules", "S3-001", 1), ("accounts", "payments-prod", 2)] {
