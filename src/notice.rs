@@ -105,6 +105,7 @@ pub fn notice(finding: &Finding, known: &Known, score: i64, env: &str) -> Notice
         resolved_at_ms: known.resolved_at,
         fix_url: given(&finding.fix_url),
         console_url: given(&finding.link),
+        ticket: None,
         routed_by: Vec::new(),
         explain: None,
         members: Vec::new(),

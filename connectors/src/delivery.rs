@@ -17,7 +17,7 @@ pub trait Connector: Send + Sync {
     /// Tries once, and answers one verdict for each delivery, in order.
     ///
     /// Before every request it asks `quota` for the scopes that the request spends; a closed quota is answered as
-    /// [`Verdict::Throttled`] without sending. It never sleeps by itself: a wait that the target's protocol needs
+    /// [`Verdict::Limited`] without sending. It never sleeps by itself: a wait that the target's protocol needs
     /// (indexer acknowledgement) goes through [`Quota::wait`].
     async fn deliver(&self, batch: &[Delivery], quota: &dyn Quota) -> Vec<Verdict>;
 
@@ -101,6 +101,12 @@ pub trait Quota: Send + Sync {
 pub struct QuotaClosed {
     pub after: Duration,
     pub scope: Scope,
+}
+
+impl From<QuotaClosed> for Verdict {
+    fn from(closed: QuotaClosed) -> Self {
+        Self::Limited { after: closed.after, scope: closed.scope }
+    }
 }
 
 /// A part of a target that has its own limit, e.g. `channel:C0123`, `endpoint:POST /issue`, `issue:10000`. The empty
@@ -311,6 +317,8 @@ pub enum Verdict {
     },
     /// 429 or a documented throttle: rejected, nothing applied. Uses up no attempt.
     Throttled { after: Duration, scope: Scope },
+    /// Our own limit for the scope is used up, or it is paused: nothing was sent. Uses up no attempt.
+    Limited { after: Duration, scope: Scope },
     /// Clearly not applied (connect, DNS, 503 before processing). `after`: what the target asked for.
     Transient { detail: String, after: Option<Duration> },
     /// The request was sent, the result is unknown.
@@ -332,6 +340,7 @@ impl Verdict {
         match self {
             Self::Delivered { .. } => "delivered",
             Self::Throttled { .. } => "throttled",
+            Self::Limited { .. } => "limited",
             Self::Transient { .. } => "transient",
             Self::Ambiguous { .. } => "ambiguous",
             Self::PermanentItem { .. } => "permanent_item",

@@ -57,6 +57,8 @@ pub struct Notice {
     pub fix_url: Option<String>,
     /// Console page of the resource, as received: check before making it a link.
     pub console_url: Option<String>,
+    /// The ticket that stands for it, on other targets than the ticket's own, e.g. `SOC-24`.
+    pub ticket: Option<String>,
     /// Scripts that routed it, e.g. `platform_to_jira`.
     pub routed_by: Vec<String>,
     /// How to see why it was sent: a page, or a command line.

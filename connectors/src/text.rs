@@ -47,11 +47,12 @@ pub fn spoken_risk(risk: &str) -> String {
     one_line(risk).replace('_', " ")
 }
 
-/// `3 d 4 h`, `12 min`.
+/// `3 d 4 h`, `12 min`, `40 s`.
 pub fn spoken_span(ms: i64) -> String {
     let minutes = (ms / 60_000).max(0);
     let (days, hours) = (minutes / 1440, minutes % 1440 / 60);
     match (days, hours) {
+        (0, 0) if minutes == 0 => format!("{} s", ms.max(0) / 1_000),
         (0, 0) => format!("{minutes} min"),
         (0, hours) => format!("{hours} h"),
         (days, 0) => format!("{days} d"),
@@ -95,5 +96,7 @@ mod tests {
     fn spans_are_told_in_two_units_at_most() {
         assert_eq!(spoken_span(273_600_000), "3 d 4 h");
         assert_eq!(spoken_span(720_000), "12 min");
+        assert_eq!(spoken_span(40_700), "40 s");
+        assert_eq!(spoken_span(-5), "0 s", "clocks of two machines");
     }
 }

@@ -63,7 +63,7 @@ impl Quota for Metered<'_> {
 /// Milliseconds until a row is tried again because a limit, ours or the target's, was reached.
 fn put_off(settlement: &Settlement, now: i64) -> i64 {
     match settlement {
-        Settlement::Retry { class: "throttled", unknown: false, due_at, .. } => (due_at - now).max(0),
+        Settlement::Retry { class: "throttled" | "limited", unknown: false, due_at, .. } => (due_at - now).max(0),
         Settlement::Retry { .. }
         | Settlement::Done { .. }
         | Settlement::Adopted { .. }

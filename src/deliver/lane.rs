@@ -139,6 +139,10 @@ pub(super) fn observe(lane: &Lane, verdict: &Verdict, sent_at: i64, urgent: bool
         return;
     }
     deliveries(lane, verdict).increment(count);
+    // Keeping a target's limits is no trouble: `findings_router_limiter_wait_seconds` and `targets list` tell of it.
+    if matches!(verdict, Verdict::Limited { .. }) {
+        return;
+    }
     let detail = describe(verdict);
     if lane.state.is_news(&format!("{} {detail}", verdict.class())) {
         tracing::warn!(target = %lane.name, outcome = verdict.class(), detail, "a delivery did not get through");

@@ -58,7 +58,7 @@ pub fn next_step(attempt: Attempt, verdict: &Verdict) -> Next {
     };
     match verdict {
         Verdict::Delivered { ledger, .. } => Next::Done { ledger: ledger.clone() },
-        Verdict::Throttled { after, .. } => retry(*after, attempt.attempts, false),
+        Verdict::Throttled { after, .. } | Verdict::Limited { after, .. } => retry(*after, attempt.attempts, false),
         Verdict::Transient { after, .. } => retry(after.unwrap_or_else(|| backoff(used)), used, false),
         Verdict::Ambiguous { .. } => match attempt.policy {
             _ if !attempt.creates => retry(backoff(used), used, false),
@@ -81,6 +81,7 @@ pub fn describe(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Delivered { warning, .. } => warning.clone().unwrap_or_default(),
         Verdict::Throttled { after, scope } => format!("{scope} throttled for {after:?}"),
+        Verdict::Limited { after, scope } => format!("{scope} is at its limit for {after:?}"),
         Verdict::Transient { detail, .. }
         | Verdict::Ambiguous { detail }
         | Verdict::PermanentItem { detail }

@@ -34,7 +34,7 @@ impl Lane {
                 unknown: true,
                 due_at: now + (wait / 8).clamp(100, 15_000).min(since + wait - now).max(1),
                 attempts: row.attempts,
-                class: "throttled",
+                class: "limited",
                 detail: "the result of an earlier attempt is being looked up".to_owned(),
             },
             Found::Unsearchable { .. } if row.priority >= 70 => Settlement::NotThere { attempts: row.attempts },
@@ -44,7 +44,7 @@ impl Lane {
             }
             Found::Failed(verdict) => {
                 let after = match &verdict {
-                    Verdict::Throttled { after, .. } => *after,
+                    Verdict::Throttled { after, .. } | Verdict::Limited { after, .. } => *after,
                     _ => backoff(row.attempts),
                 };
                 let settlement = Settlement::Retry {

@@ -240,7 +240,7 @@ fn learn(lane: &Lane, progress: &mut Progress, verdicts: &[Verdict], worst: Opti
             }
             backoff(0)
         }
-        Some(Verdict::Throttled { after, scope }) => {
+        Some(Verdict::Throttled { after, scope } | Verdict::Limited { after, scope }) => {
             lane.quota.pause(scope, *after);
             if *scope == Scope::target() { *after } else { Duration::from_millis(100) }
         }

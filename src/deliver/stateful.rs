@@ -234,8 +234,8 @@ impl Lane {
                     tracing::warn!(target = %self.name, warning, "delivered with a warning");
                 }
             }
-            Verdict::Throttled { after, scope } => {
-                // The connector may have learned of it from the quota itself: pausing again changes nothing.
+            Verdict::Throttled { after, scope } | Verdict::Limited { after, scope } => {
+                // The quota itself may have said so: pausing again changes nothing.
                 self.quota.pause(scope, *after);
                 if scope.0.is_empty() {
                     progress.closed_until = progress.closed_until.max(now + millis(*after));

@@ -30,6 +30,9 @@ impl Engine {
     fn payload(&self, finding: &Finding, known: &Known, send: &Send, decision: &Decision) -> Payload {
         let mut payload = notice::payload(finding, known, send, decision.score, &decision.env);
         payload.notice.explain = notice::explain(self.explain_url.as_deref(), finding);
+        if !self.targets.get(&send.target).is_some_and(|target| target.tickets) {
+            payload.notice.ticket = self.ticket_of(known).map(|ticket| ticket.name.clone());
+        }
         payload
     }
 

@@ -7,7 +7,7 @@ use crate::{
     finding::{Finding, History, Muting},
     route::Routes,
     siblings::Failing,
-    store::Known,
+    store::{Known, Sent},
     track,
 };
 
@@ -34,9 +34,7 @@ impl Engine {
                 history.last_sent_by.push((name.clone(), sent.at));
             }
         }
-        let is_ticket = |target: i64| self.targets.values().any(|known| known.id == target && known.tickets);
-        let ticket = known.sent.iter().find(|sent| is_ticket(sent.target)).or(known.sent.first());
-        if let Some(ticket) = ticket {
+        if let Some(ticket) = self.ticket_of(known).or(known.sent.first()) {
             history.ticket = Some(ticket.name.clone());
             history.ticket_state = Some(ticket.state.as_str());
         }
@@ -50,5 +48,11 @@ impl Engine {
             });
         }
         Arc::new(history)
+    }
+
+    /// The ticket that stands for a finding, where one of its targets makes tickets.
+    pub(super) fn ticket_of<'k>(&self, known: &'k Known) -> Option<&'k Sent> {
+        let is_ticket = |target: i64| self.targets.values().any(|known| known.id == target && known.tickets);
+        known.sent.iter().find(|sent| is_ticket(sent.target))
     }
 }

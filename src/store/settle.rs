@@ -57,7 +57,7 @@ fn settle(
         }
         Settlement::NotThere { attempts } => again(transaction, row, "waiting", now, (*attempts, limiter_ms), None),
         Settlement::Retry { unknown, due_at, attempts, class, detail } => {
-            if *class != "throttled" {
+            if !matches!(*class, "throttled" | "limited") {
                 answer(transaction, place, now, (wanted, class, detail), waits)?;
             }
             again(

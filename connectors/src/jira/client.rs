@@ -62,10 +62,7 @@ impl Client {
         scopes: &[Scope],
         quota: &dyn Quota,
     ) -> Result<Answer, Verdict> {
-        quota
-            .acquire(scopes)
-            .await
-            .map_err(|closed| Verdict::Throttled { after: closed.after, scope: closed.scope })?;
+        quota.acquire(scopes).await?;
         let mut request = self
             .http
             .request(method, path)

@@ -7,6 +7,8 @@ use super::{
     JiraConfig,
     client::Client,
     later::{REOPENED, is_past_reopening, remarks},
+    links,
+    markup::comment,
     payload,
 };
 use crate::{Answer, Delivery, Ledger, LedgerState, Notice, Quota, Verdict, Wanted, config::millis, text::spoken_span};
@@ -94,12 +96,30 @@ impl Work<'_> {
         let mut ledger = self.client.ledger(&issue, hash, self.delivery.now_ms);
         ledger.memory["risk"] = self.notice.risk.as_str().into();
         if let Some(old) = replaces {
-            let link = json!({ "type": { "name": "Relates" }, "inwardIssue": { "key": old.receipt.name },
-                "outwardIssue": { "key": ledger.receipt.name } });
+            let link = links::successor(&old.receipt.name, &ledger.receipt.name);
             // The new ticket stands either way.
             let _ = self.write(Method::POST, "/issueLink", &link).await;
         }
+        self.link_finding(&mut ledger).await;
         Ok(delivered(ledger, warning))
+    }
+
+    /// Shows the page of the finding among the ticket's links, once. The ticket stands without it.
+    async fn link_finding(&self, ledger: &mut Ledger) {
+        let Some(link) = links::finding(self.delivery, self.notice).filter(|_| !ledger.noted(links::LINKED)) else {
+            return;
+        };
+        match self.write(Method::POST, &format!("/issue/{}/remotelink", ledger.receipt.id), &link).await {
+            // With the next version: its global id makes a second call harmless.
+            Err(
+                Verdict::Throttled { .. }
+                | Verdict::Limited { .. }
+                | Verdict::Transient { .. }
+                | Verdict::Ambiguous { .. },
+            ) => {}
+            // A site that does not allow links is not asked for each version.
+            Ok(_) | Err(_) => ledger.note(links::LINKED),
+        }
     }
 
     /// Takes away what JIRA refuses, where it is optional; what was done, or nothing when there is no way.
@@ -130,7 +150,7 @@ impl Work<'_> {
     /// The description at its shortest.
     fn shorten(&self, fields: &mut Map<String, Value>, shortened: &mut bool) -> String {
         *shortened = true;
-        let short = payload::description(self.delivery, self.notice, self.cloud, true);
+        let short = payload::description(self.config, self.delivery, self.notice, self.cloud, true);
         fields.insert("description".to_owned(), short);
         "the description was shortened".to_owned()
     }
@@ -218,6 +238,7 @@ impl Work<'_> {
             warning = self.rewrite(id).await?;
             (open.content_hash, open.written_ms) = (hash, self.delivery.now_ms);
         }
+        self.link_finding(&mut open).await;
         for text in remarks(self.config, self.delivery, self.notice, &mut open) {
             self.comment(ledger, &text).await?;
         }
@@ -292,11 +313,14 @@ impl Work<'_> {
             ..Ledger::new(ledger.receipt.clone(), String::new(), now)
         };
         open.memory["risk"] = self.notice.risk.as_str().into();
+        if ledger.noted(links::LINKED) {
+            open.note(links::LINKED);
+        }
         if !ours || ledger.noted(REOPENED) {
             open.note(REOPENED);
         }
         if self.transition(ledger, &self.config.reopen_transition, "", text, false).await? {
-            if let Some(due) = payload::due(self.config, self.delivery, self.notice) {
+            if let Some(due) = payload::due(self.config, self.notice, now) {
                 // A screen without the field has no due date: the ticket is reopened either way.
                 let body = json!({ "fields": { "duedate": due } });
                 let _ = self.write(Method::PUT, &format!("/issue/{}", ledger.receipt.id), &body).await;
@@ -311,19 +335,12 @@ impl Work<'_> {
     }
 
     async fn comment(&self, ledger: &Ledger, text: &str) -> Step<()> {
-        let body = json!({ "body": payload::comment(text, self.cloud) });
+        let body = json!({ "body": comment(text, self.cloud) });
         self.write(Method::POST, &format!("/issue/{}/comment", ledger.receipt.id), &body).await.map(drop)
     }
 
     /// Moves the ticket and comments in one call; `false` when there is no such transition from where it stands.
-    async fn transition(
-        &self,
-        ledger: &Ledger,
-        name: &str,
-        category: &str,
-        comment: &str,
-        resolves: bool,
-    ) -> Step<bool> {
+    async fn transition(&self, ledger: &Ledger, name: &str, category: &str, text: &str, resolves: bool) -> Step<bool> {
         let path = format!("/issue/{}/transitions", ledger.receipt.id);
         // Once more after a conflict: ids differ from status to status.
         for last in [false, true] {
@@ -345,7 +362,7 @@ impl Work<'_> {
             };
             let Some(chosen) = named.or_else(|| all.iter().filter(says_no).find(fits)) else { return Ok(false) };
             let mut body = json!({ "transition": { "id": chosen["id"] },
-                "update": { "comment": [{ "add": { "body": payload::comment(comment, self.cloud) } }] } });
+                "update": { "comment": [{ "add": { "body": comment(text, self.cloud) } }] } });
             if resolves && chosen["fields"].get("resolution").is_some() {
                 body["fields"] = json!({ "resolution": { "name": self.config.resolution } });
             }

@@ -3,6 +3,8 @@
 mod client;
 mod later;
 mod lifecycle;
+mod links;
+mod markup;
 mod payload;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -28,6 +30,7 @@ pub const KEYS: &[&str] = &[
     "issue_type",
     "priorities",
     "labels",
+    "components",
     "fields",
     "resolve_transition",
     "reopen_transition",
@@ -58,6 +61,9 @@ pub struct JiraConfig {
     pub priorities: BTreeMap<String, String>,
     #[serde(default)]
     pub labels: Vec<String>,
+    /// Component of the project by the service of the finding, e.g. `S3: Storage`; capitals do not matter.
+    #[serde(default)]
+    pub components: BTreeMap<String, String>,
     /// Custom fields, values as the API takes them.
     #[serde(default)]
     pub fields: Map<String, Value>,

@@ -1,8 +1,11 @@
-//! What a ticket says, in ADF and in wiki markup. Pure.
+//! What a ticket says. Pure.
 
 use serde_json::{Map, Value, json};
 
-use super::JiraConfig;
+use super::{
+    JiraConfig,
+    markup::{Part, adf, wiki},
+};
 use crate::{
     Delivery, Notice,
     text::{clean, day, one_line, safe_link, shorten, spoken_risk, spoken_span},
@@ -28,33 +31,25 @@ pub fn summary(notice: &Notice) -> String {
 /// Members that a ticket names; with more its JSON would not fit.
 const SHOWN: usize = 30;
 
-/// The part of a ticket, independent of the markup.
-pub enum Part {
-    Headline(String),
-    Text(String),
-    Heading(&'static str),
-    Table(Vec<(String, String)>),
-    /// Headers, then rows of as many cells.
-    Grid(Vec<&'static str>, Vec<Vec<String>>),
-    Link(&'static str, String),
-    Code(String),
-}
-
 /// The parts in the order in which a person needs them. `tight` leaves out what is longest.
-pub fn parts(delivery: &Delivery, notice: &Notice, tight: bool) -> Vec<Part> {
+fn parts(delivery: &Delivery, notice: &Notice, due: Option<&str>, tight: bool) -> Vec<Part> {
     let mut parts = Vec::new();
     let since = notice.failing_since_ms.map_or_else(String::new, |since| {
         format!(" - failing since {} ({})", day(since), spoken_span(delivery.now_ms.max(since) - since))
     });
-    // The age changes at each run and would make every version look new: only the date is in the hash.
-    parts.push(Part::Headline(format!("{}{since}", spoken_risk(&notice.risk))));
+    let due = due.map_or_else(String::new, |due| format!(" - due {due}"));
+    parts.push(Part::Headline(format!("{}{since}{due}", spoken_risk(&notice.risk))));
     let limit = if tight { 1_000 } else { 6_000 };
     if !notice.message.is_empty() {
         parts.push(Part::Heading("What is wrong"));
         parts.push(Part::Text(shorten(&clean(&notice.message), limit)));
     }
-    for said in [&notice.note, &notice.delta].into_iter().flatten() {
-        parts.push(Part::Text(shorten(&clean(said), 1_000)));
+    if let Some(note) = &notice.note {
+        parts.push(Part::Heading("Why it matters"));
+        parts.push(Part::Text(shorten(&clean(note), 1_000)));
+    }
+    if let Some(delta) = &notice.delta {
+        parts.push(Part::Text(shorten(&clean(delta), 1_000)));
     }
     parts.push(Part::Heading("Where"));
     parts.push(Part::Table(rows(notice, tight)));
@@ -85,10 +80,11 @@ pub fn parts(delivery: &Delivery, notice: &Notice, tight: bool) -> Vec<Part> {
     if let Some(url) = notice.console_url.as_deref().and_then(safe_link) {
         parts.push(Part::Link("Open the resource in the console", url.to_owned()));
     }
+    parts.push(Part::Heading("Verify"));
     parts.push(Part::Text("This ticket closes by itself once the check passes.".to_owned()));
+    parts.push(Part::Heading("Not a problem?"));
     parts.push(Part::Text(
-        "Not a problem? Suppress the check in Conformity with a reason and an end date, or add an exception to the rule."
-            .to_owned(),
+        "Suppress the check in Conformity with a reason and an end date, or add an exception to the rule.".to_owned(),
     ));
     if !tight && !notice.extra.is_empty() {
         let lines: Vec<String> = notice
@@ -146,6 +142,8 @@ fn rows(notice: &Notice, tight: bool) -> Vec<(String, String)> {
         ("Region", notice.region.clone()),
         ("Owner", owner),
         ("Tags", tags.join(", ")),
+        ("Category", notice.categories.join(", ")),
+        ("Standards", notice.compliances.join(", ")),
         ("Rule", notice.rule_id.clone()),
         ("Check", notice.check_id.clone()),
         ("Introduced by", notice.introduced_by.clone().unwrap_or_default()),
@@ -164,118 +162,16 @@ fn account(notice: &Notice) -> String {
 }
 
 /// The description in the deployment's markup, within its limit.
-pub fn description(delivery: &Delivery, notice: &Notice, cloud: bool, tight: bool) -> Value {
+pub fn description(config: &JiraConfig, delivery: &Delivery, notice: &Notice, cloud: bool, tight: bool) -> Value {
+    // Of an old ticket: the day that it was given when it was made.
+    let opened = delivery.ledger.as_ref().map_or(delivery.now_ms, crate::Ledger::opened_ms);
+    let due = due(config, notice, opened);
     let render = |tight| {
-        let parts = parts(delivery, notice, tight);
+        let parts = parts(delivery, notice, due.as_deref(), tight);
         if cloud { adf(&parts) } else { Value::String(wiki(&parts)) }
     };
     let full = render(tight);
     if full.to_string().len() <= MAX_DESCRIPTION { full } else { render(true) }
-}
-
-/// One paragraph, for comments.
-pub fn comment(text: &str, cloud: bool) -> Value {
-    if cloud { adf(&[Part::Text(text.to_owned())]) } else { Value::String(wiki_escape(text)) }
-}
-
-fn text_node(text: &str) -> Value {
-    // An empty text node is refused.
-    json!({ "type": "text", "text": if text.is_empty() { "-" } else { text } })
-}
-
-fn paragraph(text: &str) -> Value {
-    let mut content = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        if number > 0 {
-            content.push(json!({ "type": "hardBreak" }));
-        }
-        if !line.is_empty() {
-            content.push(text_node(line));
-        }
-    }
-    json!({ "type": "paragraph", "content": content })
-}
-
-/// Text nodes are inert in ADF: nothing in them is parsed.
-fn adf(parts: &[Part]) -> Value {
-    let mut content = Vec::new();
-    for part in parts {
-        content.push(match part {
-            Part::Headline(text) => json!({ "type": "panel", "attrs": { "panelType": "error" },
-                "content": [{ "type": "paragraph", "content": [
-                    { "type": "text", "text": text, "marks": [{ "type": "strong" }] }] }] }),
-            Part::Text(text) => paragraph(text),
-            Part::Heading(text) => json!({ "type": "heading", "attrs": { "level": 3 }, "content": [text_node(text)] }),
-            Part::Table(rows) => {
-                let rows: Vec<Value> = rows
-                    .iter()
-                    .map(|(label, value)| {
-                        json!({ "type": "tableRow", "content": [
-                            { "type": "tableHeader", "content": [paragraph(label)] },
-                            { "type": "tableCell", "content": [paragraph(value)] }] })
-                    })
-                    .collect();
-                json!({ "type": "table", "content": rows })
-            }
-            Part::Grid(headers, rows) => {
-                let row = |kind: &str, cells: &mut dyn Iterator<Item = &str>| {
-                    let cells: Vec<Value> =
-                        cells.map(|cell| json!({ "type": kind, "content": [paragraph(cell)] })).collect();
-                    json!({ "type": "tableRow", "content": cells })
-                };
-                let mut all = vec![row("tableHeader", &mut headers.iter().copied())];
-                all.extend(rows.iter().map(|cells| row("tableCell", &mut cells.iter().map(String::as_str))));
-                json!({ "type": "table", "content": all })
-            }
-            Part::Link(label, url) => json!({ "type": "paragraph", "content": [
-                { "type": "text", "text": label, "marks": [{ "type": "link", "attrs": { "href": url } }] }] }),
-            Part::Code(text) => json!({ "type": "codeBlock", "content": [text_node(text)] }),
-        });
-    }
-    json!({ "type": "doc", "version": 1, "content": content })
-}
-
-fn wiki(parts: &[Part]) -> String {
-    let mut out = String::new();
-    for part in parts {
-        match part {
-            Part::Headline(text) => out.push_str(&format!("*{}*\n", wiki_escape(text))),
-            Part::Text(text) => out.push_str(&format!("\n{}\n", wiki_escape(text))),
-            Part::Heading(text) => out.push_str(&format!("\nh3. {text}\n")),
-            Part::Table(rows) => {
-                for (label, value) in rows {
-                    out.push_str(&format!("||{label}|{}|\n", wiki_escape(&one_line(value))));
-                }
-            }
-            Part::Grid(headers, rows) => {
-                out.push_str(&format!("||{}||\n", headers.join("||")));
-                for row in rows {
-                    // An empty cell would be taken for a header.
-                    let cells = row.iter().map(|cell| if cell.is_empty() { "-".to_owned() } else { wiki_escape(cell) });
-                    out.push_str(&format!("|{}|\n", cells.collect::<Vec<_>>().join("|")));
-                }
-            }
-            Part::Link(label, url) => out.push_str(&format!("[{label}|{url}]\n")),
-            // The only way out of a noformat block is its own end.
-            Part::Code(text) => {
-                let inert = text.replace('{', "(").replace('}', ")");
-                out.push_str(&format!("{{noformat}}\n{inert}\n{{noformat}}\n"));
-            }
-        }
-    }
-    out
-}
-
-/// Every character that wiki markup may read is literal.
-pub fn wiki_escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        if matches!(c, '\\' | '{' | '}' | '[' | ']' | '*' | '_' | '-' | '+' | '^' | '~' | '|' | '!' | '#' | '?' | '@') {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out
 }
 
 /// Labels hold no white space and 255 characters at most.
@@ -317,17 +213,22 @@ fn priority<'a>(config: &'a JiraConfig, notice: &Notice) -> Option<&'a String> {
 pub fn changing_fields(config: &JiraConfig, delivery: &Delivery, notice: &Notice, cloud: bool) -> Map<String, Value> {
     let mut fields = Map::new();
     fields.insert("summary".to_owned(), summary(notice).into());
-    fields.insert("description".to_owned(), description(delivery, notice, cloud, false));
+    fields.insert("description".to_owned(), description(config, delivery, notice, cloud, false));
     if let Some(priority) = priority(config, notice) {
         fields.insert("priority".to_owned(), json!({ "name": priority }));
     }
     fields
 }
 
-/// The day by which a ticket made or reopened now is to be done.
-pub fn due(config: &JiraConfig, delivery: &Delivery, notice: &Notice) -> Option<String> {
+/// The day by which a ticket made or reopened at that time is to be done.
+pub fn due(config: &JiraConfig, notice: &Notice, opened_ms: i64) -> Option<String> {
     let span = crate::config::millis(*config.sla.get(&notice.risk)?);
-    Some(day(delivery.now_ms.saturating_add(span)))
+    Some(day(opened_ms.saturating_add(span)))
+}
+
+/// The project's component for a service.
+fn component<'a>(config: &'a JiraConfig, service: &str) -> Option<&'a String> {
+    config.components.iter().find(|(known, _)| known.eq_ignore_ascii_case(service)).map(|(_, component)| component)
 }
 
 /// All fields of a new ticket.
@@ -336,8 +237,11 @@ pub fn create_fields(config: &JiraConfig, delivery: &Delivery, notice: &Notice, 
     fields.insert("project".to_owned(), json!({ "key": config.project }));
     fields.insert("issuetype".to_owned(), json!({ "name": config.issue_type }));
     fields.insert("labels".to_owned(), labels(config, delivery, notice).into());
-    if let Some(due) = due(config, delivery, notice) {
+    if let Some(due) = due(config, notice, delivery.now_ms) {
         fields.insert("duedate".to_owned(), due.into());
+    }
+    if let Some(component) = component(config, &notice.service) {
+        fields.insert("components".to_owned(), json!([{ "name": component }]));
     }
     if let Some(assignee) = &delivery.options.assignee {
         let key = if cloud { "accountId" } else { "name" };
@@ -349,9 +253,9 @@ pub fn create_fields(config: &JiraConfig, delivery: &Delivery, notice: &Notice, 
     fields
 }
 
-/// Of what a ticket says, without what changes at each run.
+/// Of what a ticket says, without what changes at each run: the age, and the day it is due.
 pub fn content_hash(config: &JiraConfig, delivery: &Delivery, notice: &Notice) -> String {
-    let still = Delivery { now_ms: 0, ..delivery.clone() };
+    let still = Delivery { now_ms: 0, ledger: None, ..delivery.clone() };
     let fields = changing_fields(config, &still, notice, false);
     crate::fingerprint(&Value::Object(fields).to_string())
 }
@@ -359,12 +263,6 @@ pub fn content_hash(config: &JiraConfig, delivery: &Delivery, notice: &Notice) -
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn j24_hostile_text_is_literal_in_wiki_markup() {
-        let escaped = wiki_escape("a\"b\\c{code}[~admin]!x!");
-        assert_eq!(escaped, "a\"b\\\\c\\{code\\}\\[\\~admin\\]\\!x\\!");
-    }
 
     #[test]
     fn j9_labels_hold_no_white_space_whatever_the_tag_says() {

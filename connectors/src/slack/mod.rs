@@ -38,7 +38,7 @@ impl Slack {
             _ => Scope(format!("method:{method}")),
         };
         if let Err(closed) = quota.acquire(std::slice::from_ref(&scope)).await {
-            return Said::Verdict(Verdict::Throttled { after: closed.after, scope: closed.scope });
+            return Said::Verdict(closed.into());
         }
         let Way::Bot { authorization, .. } = &self.way else {
             return Said::Verdict(Verdict::PermanentItem { detail: "a webhook has no such call".to_owned() });
@@ -168,7 +168,10 @@ impl Slack {
         for text in self.thread.replies(delivery, notice, &mut next) {
             let said = self.reply(&text, ledger, delivery, quota).await;
             // Anything else a second try would not mend, or may have been applied: one reminder less.
-            if let Said::Verdict(verdict @ (Verdict::Throttled { .. } | Verdict::Transient { .. })) = said {
+            if let Said::Verdict(
+                verdict @ (Verdict::Throttled { .. } | Verdict::Limited { .. } | Verdict::Transient { .. }),
+            ) = said
+            {
                 return Err(verdict);
             }
         }
@@ -196,7 +199,7 @@ impl Slack {
         let mut retried = false;
         loop {
             if let Err(closed) = quota.acquire(&[]).await {
-                return Verdict::Throttled { after: closed.after, scope: closed.scope };
+                return closed.into();
             }
             let request = self
                 .http

@@ -166,6 +166,7 @@ fn fields(notice: &Notice) -> Vec<Value> {
         ("Region", Some(notice.region.clone())),
         ("Owner", owner),
         ("Failing since", since),
+        ("Ticket", notice.ticket.clone()),
     ]
     .into_iter()
     .filter_map(|(label, value)| value.filter(|value| !value.trim().is_empty()).map(|value| (label, value)))
@@ -271,6 +272,13 @@ mod tests {
         for block in message["attachments"][0]["blocks"].as_array().into_iter().flatten() {
             assert!(block["text"]["text"].as_str().unwrap_or_default().chars().count() <= 3_000);
         }
+    }
+
+    #[test]
+    fn an_alert_names_the_ticket_that_stands_for_the_same_finding() {
+        let notice = Notice { ticket: Some("SOC-24".into()), ..Notice::default() };
+        let message = message(&delivery(&notice), &notice).to_string();
+        assert!(message.contains("Ticket: SOC-24"), "{message}");
     }
 
     #[test]

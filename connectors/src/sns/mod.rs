@@ -171,7 +171,7 @@ impl Sns {
             }
         };
         if let Err(closed) = quota.acquire(&[]).await {
-            all(verdicts, &Verdict::Throttled { after: closed.after, scope: closed.scope });
+            all(verdicts, &closed.into());
             return true;
         }
         let entries = part.iter().map(|ready| ready.entry.clone()).collect();

@@ -130,7 +130,7 @@ impl Ack {
             return Asked::Off;
         }
         match meaning(&answer, 1, now_ms) {
-            Meaning::All(Verdict::Throttled { after, .. }) => Asked::Later(after),
+            Meaning::All(Verdict::Throttled { after, .. } | Verdict::Limited { after, .. }) => Asked::Later(after),
             Meaning::All(Verdict::Transient { after, .. }) => Asked::Later(after.unwrap_or_default()),
             Meaning::All(Verdict::Ambiguous { .. }) => Asked::Later(Duration::ZERO),
             Meaning::All(Verdict::PermanentTarget { detail }) => Asked::Refused(detail),

@@ -125,7 +125,7 @@ impl Splunk {
 
     async fn post(&self, envelopes: &[String], now_ms: i64, quota: &dyn Quota) -> Meaning {
         if let Err(closed) = quota.acquire(&[]).await {
-            return Meaning::All(Verdict::Throttled { after: closed.after, scope: closed.scope });
+            return Meaning::All(closed.into());
         }
         let plain: usize = envelopes.iter().map(String::len).sum();
         let mut request = self.request("/services/collector/event").header("Content-Type", "application/json");

@@ -135,9 +135,15 @@ fn shown(node: &Value, into: &mut String) {
 #[tokio::test]
 async fn a_ticket_says_what_is_wrong_where_whose_until_when_and_how_to_fix_it() {
     let server = Server::answering([created()]).await;
-    let settings =
-        json!({ "sla": { "VERY_HIGH": "3d" }, "priorities": { "90": "Blocker", "50": "High", "VERY_HIGH": "Low" } });
+    let settings = json!({
+        "sla": { "VERY_HIGH": "3d" },
+        "priorities": { "90": "Blocker", "50": "High", "VERY_HIGH": "Low" },
+        "components": { "s3": "Storage", "EC2": "Compute" },
+    });
     let mut told = notice();
+    told.note = Some("Everybody can read the ledgers of customers.".into());
+    told.categories = vec!["security".into()];
+    told.compliances = vec!["CIS-V8".into(), "PCI".into()];
     told.owner = Some(("payments".into(), "tag Owner".into()));
     told.tags = vec![("Owner".into(), "payments".into())];
     told.resource_type = "s3-bucket".into();
@@ -153,6 +159,7 @@ async fn a_ticket_says_what_is_wrong_where_whose_until_when_and_how_to_fix_it() 
     assert_eq!(fields["summary"], "[VERY HIGH] S3 bucket public read: bucket-1 (payments-prod/us-west-2)");
     assert_eq!(fields["priority"]["name"], "Blocker", "by score, before the risk");
     assert_eq!(fields["duedate"], "2026-11-26", "three days from now");
+    assert_eq!(fields["components"], json!([{ "name": "Storage" }]), "by service, whatever its capitals");
     let labels: Vec<&str> = fields["labels"].as_array().expect("labels").iter().filter_map(Value::as_str).collect();
     for label in ["conformity", "rule-S3-001", "risk-very-high", "acct-012345678901", "env-prod", "svc-s3"] {
         assert!(labels.contains(&label), "{label} in {labels:?}");
@@ -162,8 +169,11 @@ async fn a_ticket_says_what_is_wrong_where_whose_until_when_and_how_to_fix_it() 
     let mut at = 0;
     for part in [
         "VERY HIGH - failing since 2026-10-02 (52 d",
+        "due 2026-11-26",
         "What is wrong",
         "Bucket is public",
+        "Why it matters",
+        "Everybody can read the ledgers",
         "Where",
         "bucket-1",
         "s3-bucket",
@@ -172,12 +182,15 @@ async fn a_ticket_says_what_is_wrong_where_whose_until_when_and_how_to_fix_it() 
         "us-west-2",
         "payments (from tag Owner)",
         "Owner=payments",
+        "security",
+        "CIS-V8, PCI",
         "S3-001",
         "ccc:b7f3:S3-001",
         "ada",
         "How to fix",
         "Knowledge base",
         "console",
+        "Verify",
         "closes by itself",
         "Not a problem?",
         "Evidence",

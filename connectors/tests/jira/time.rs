@@ -102,3 +102,46 @@ async fn a_persons_no_counts_for_a_while_and_is_then_reopened() {
     assert_eq!(moved["transition"]["id"], "11");
     assert!(moved.to_string().contains("is over, and the check still fails"), "{moved}");
 }
+
+#[tokio::test]
+async fn the_page_of_the_finding_is_linked_once_and_a_site_without_links_is_not_asked_again() {
+    let mut told = notice();
+    told.explain = Some("https://findings.example/why/1".into());
+    for linked in [answer(201, json!({ "id": 1 })), answer(200, json!({ "id": 1 })), empty(403), empty(404)] {
+        let open = || issue("To Do", "new", Value::Null);
+        let server = Server::answering([created(), linked, open()]).await;
+        let jira = cloud(&server);
+        let mut one = delivery(told.clone());
+        one.ledger = Some(ledger_of(deliver(&*jira, &one).await));
+        one.ledger = Some(ledger_of(deliver(&*jira, &one).await));
+        let requests = server.requests().await;
+        assert_eq!(requests.len(), 3, "created, linked, looked at: {requests:?}");
+        assert_eq!(requests[1].1, "/rest/api/3/issue/10024/remotelink");
+        assert_eq!(requests[1].2["object"]["url"], "https://findings.example/why/1");
+        assert_eq!(requests[1].2["globalId"], format!("system=findings-router&id=fr-{}", one.fingerprint));
+    }
+}
+
+#[tokio::test]
+async fn a_link_that_could_not_be_made_is_made_with_the_next_version() {
+    let mut told = notice();
+    told.explain = Some("https://findings.example/why/1".into());
+    let linked = answer(201, json!({ "id": 1 }));
+    let server = Server::answering([created(), empty(503), issue("To Do", "new", Value::Null), linked]).await;
+    let jira = cloud(&server);
+    let mut one = delivery(told);
+    one.ledger = Some(ledger_of(deliver(&*jira, &one).await));
+    deliver(&*jira, &one).await;
+    assert_eq!(server.paths().await.len(), 4, "the ticket stood without its link");
+}
+
+#[tokio::test]
+async fn the_due_date_that_a_ticket_shows_does_not_move_and_rewrites_nothing() {
+    let server = Server::answering([created(), issue("To Do", "new", Value::Null)]).await;
+    let jira = with(&server, json!({ "sla": { "VERY_HIGH": "30d" } }));
+    let mut one = delivery(notice());
+    one.ledger = Some(ledger_of(deliver(&*jira, &one).await));
+    one.now_ms = NOW + 5 * DAY;
+    deliver(&*jira, &one).await;
+    assert_eq!(server.paths().await.len(), 2, "looked at only: nothing has changed");
+}

@@ -171,11 +171,11 @@ async fn s06_a_queue_at_capacity_throttles_the_target_for_as_long_as_it_says() {
 }
 
 #[tokio::test]
-async fn s06_a_closed_quota_is_throttling_and_sends_nothing() {
+async fn s06_a_closed_quota_sends_nothing_and_says_for_how_long() {
     let hec = Hec::answering([]).await;
     let quota = Recorder::closing("", Duration::from_secs(9));
     let verdicts = hec.connector().deliver(&batch(2), &quota).await;
-    let expected = Verdict::Throttled { after: Duration::from_secs(9), scope: Scope::target() };
+    let expected = Verdict::Limited { after: Duration::from_secs(9), scope: Scope::target() };
     assert_eq!(verdicts, vec![expected; 2]);
     assert!(hec.requests().await.is_empty());
 }

@@ -149,6 +149,6 @@ pub fn detail(verdict: &Verdict) -> &str {
         | Verdict::PermanentItem { detail }
         | Verdict::PermanentTarget { detail } => detail,
         Verdict::Delivered { warning, .. } => warning.as_deref().unwrap_or_default(),
-        Verdict::Throttled { .. } => "",
+        Verdict::Throttled { .. } | Verdict::Limited { .. } => "",
     }
 }
