@@ -19,7 +19,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::operate::OperateError;
+use crate::{operate::OperateError, telemetry::LogFormat};
 
 /// Exit statuses of the contract.
 pub const DONE: u8 = 0;
@@ -87,7 +87,7 @@ struct Common {
     format: Format,
     /// How the service logs.
     #[arg(long, global = true, value_enum, default_value = "text", env = "FINDINGS_ROUTER_LOG_FORMAT")]
-    log_format: Format,
+    log_format: LogFormat,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -101,6 +101,8 @@ pub enum Format {
 #[derive(Subcommand)]
 enum Command {
     /// Runs the service until it is told to stop (SIGTERM, Ctrl-C; a second one ends it at once).
+    #[command(after_help = "Examples:\n  findings-router run --log-format json\n  findings-router run --dry-run\n  \
+                            findings-router run --config trial.yaml --until-idle 5s")]
     Run {
         /// Prints deliveries instead of making them; takes nothing out of a queue and keeps no state.
         #[arg(long)]
@@ -110,6 +112,7 @@ enum Command {
         until_idle: Option<std::time::Duration>,
     },
     /// Checks configuration and scripts and runs the scripts' cases.
+    #[command(after_help = "Examples:\n  findings-router check\n  findings-router check --probe --format json")]
     Check {
         /// Also contacts sources and targets, without side effects.
         #[arg(long)]
@@ -119,7 +122,12 @@ enum Command {
     #[command(subcommand)]
     Routes(RoutesCommand),
     /// Shows what the running system did with a finding, and why.
-    Explain { check_id: String },
+    #[command(after_help = "Examples:\n  findings-router explain 'ccc:acc:S3-001:S3:global:bucket'\n  \
+                            findings-router explain 'ccc:acc:S3-001:S3:global:bucket' --format json")]
+    Explain {
+        /// The check's id, as tickets and `findings list` show it.
+        check_id: String,
+    },
     /// Findings that are remembered.
     #[command(subcommand)]
     Findings(FindingsCommand),
@@ -141,6 +149,8 @@ enum RoutesCommand {
     /// Reads the scripts for mistakes, runs the *.cases.json beside them, and says what no case reaches.
     Test(routes_test::TestArgs),
     /// Shows what each script decides on one event, and why.
+    #[command(after_help = "Examples:\n  findings-router routes explain event.json\n  \
+                            aws sqs receive-message --queue-url $URL | findings-router routes explain - --routes ./routes")]
     Explain {
         /// File with the event in any envelope; `-` is standard input.
         file: String,
@@ -157,6 +167,8 @@ enum RoutesCommand {
 #[derive(Subcommand)]
 enum FindingsCommand {
     /// Failing ones first, by score.
+    #[command(after_help = "Examples:\n  findings-router findings list --state failing --rule S3-001\n  \
+                            findings-router findings list --account payments-prod --limit 500 --format json")]
     List {
         /// failing, suppressed or resolved.
         #[arg(long)]
@@ -164,15 +176,20 @@ enum FindingsCommand {
         /// Account id or name.
         #[arg(long)]
         account: Option<String>,
+        /// Rule id, e.g. S3-001.
         #[arg(long)]
         rule: Option<String>,
+        /// Rows at most.
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
+    /// One finding: state, decision, deliveries and their answers; the same as `explain`.
     Show {
+        /// The check's id.
         check_id: String,
     },
     /// Takes in what fails today, before the first start: it makes no tickets until it fails anew.
+    #[command(after_help = "Example:\n  findings-router findings import checks.jsonl.gz --as-known")]
     Import {
         /// Checks as JSON lines, in any envelope or as the API lists them, .gz or .zst; `-` is standard input.
         #[arg(required = true)]
@@ -184,6 +201,7 @@ enum FindingsCommand {
     /// Rules that suddenly fail over many accounts, and wait for approval.
     Storms,
     /// Approves one: what it holds is decided now.
+    #[command(after_help = "Example:\n  findings-router findings release S3-001 --author ann")]
     Release {
         /// Rule id, e.g. S3-001.
         rule: String,
@@ -199,23 +217,36 @@ enum FindingsCommand {
 enum DeadLettersCommand {
     /// The newest first.
     List {
+        /// Rows at most.
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
+    /// One of them: the reason, its metadata and the body as it came.
     Show {
+        /// Its number in `dead-letters list`.
         id: i64,
     },
     /// Sends them through again.
+    #[command(
+        after_help = "Examples:\n  findings-router dead-letters retry 12 13\n  findings-router dead-letters retry --all"
+    )]
     Retry {
+        /// Their numbers in `dead-letters list`.
         #[arg(required_unless_present = "all")]
         ids: Vec<i64>,
+        /// Every one.
         #[arg(long, conflicts_with = "ids")]
         all: bool,
     },
     /// Removes them for good.
+    #[command(
+        after_help = "Examples:\n  findings-router dead-letters drop 12\n  findings-router dead-letters drop --all"
+    )]
     Drop {
+        /// Their numbers in `dead-letters list`.
         #[arg(required_unless_present = "all")]
         ids: Vec<i64>,
+        /// Every one.
         #[arg(long, conflicts_with = "ids")]
         all: bool,
     },
@@ -232,7 +263,9 @@ enum SilencesCommand {
     /// Adds one, after telling what it would have muted in the last days.
     Add(silences::Add),
     /// Ends one now.
+    #[command(after_help = "Example:\n  findings-router silences expire 3 --author ann")]
     Expire {
+        /// Its number in `silences list`.
         id: i64,
         /// Who ends it.
         #[arg(long, env = "USER", default_value = "", hide_default_value = true)]
@@ -242,12 +275,18 @@ enum SilencesCommand {
 
 #[derive(Subcommand)]
 enum TargetsCommand {
+    /// Each with its state, backlog, oldest row and rate.
     List,
     /// Holds a target's rows back until `resume`; survives restarts.
+    #[command(after_help = "Example:\n  findings-router targets pause soc")]
     Pause {
+        /// Its name in router.yaml.
         name: String,
     },
+    /// Lets a paused target go on, whatever paused it.
+    #[command(after_help = "Example:\n  findings-router targets resume soc")]
     Resume {
+        /// Its name in router.yaml.
         name: String,
     },
 }

@@ -13,6 +13,8 @@ use super::{
 use crate::route::{CaseResult, Coverage, Hint, Level, lint, measure, run_cases, update};
 
 #[derive(Args)]
+#[command(after_help = "Examples:\n  findings-router routes test\n  findings-router routes test ./routes --update\n  \
+                        findings-router routes test --junit report.xml --min-coverage 80")]
 pub struct TestArgs {
     /// Directory of the scripts; without it, that of the configuration, else ./routes.
     dir: Option<PathBuf>,

@@ -2,21 +2,17 @@
 
 use std::time::Duration;
 
-use super::{Common, DONE, Failure, Format, Outcome, runtime, settings};
+use super::{Common, DONE, Failure, Outcome, runtime, settings};
 use crate::{
     service::{self, RunOptions, ServiceError},
-    telemetry::{LogFormat, Telemetry},
+    telemetry::Telemetry,
 };
 
 pub fn run(common: &Common, dry_run: bool, until_idle: Option<Duration>) -> Outcome {
     let mut settings = settings(common)?;
     let runtime = runtime()?;
-    let format = match common.log_format {
-        Format::Text | Format::Markdown => LogFormat::Text,
-        Format::Json => LogFormat::Json,
-    };
-    let telemetry =
-        Telemetry::start(format, settings.service.telemetry.as_ref(), runtime.handle()).map_err(Failure::invalid)?;
+    let telemetry = Telemetry::start(common.log_format, settings.service.telemetry.as_ref(), runtime.handle())
+        .map_err(Failure::invalid)?;
     // A dry run leaves the real store alone; this one goes with the process.
     let scratch = if dry_run { Some(scratch()?) } else { None };
     if let Some(folder) = &scratch {

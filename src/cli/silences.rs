@@ -14,6 +14,10 @@ use crate::{
 
 /// What `silences add` was asked.
 #[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  findings-router silences add --match rule_id='S3-*' --match env=dev --for 7d --reason CHG-17 --dry-run\n  \
+                        findings-router silences add --match account_name='payments-*,billing' --for 8h --reason migration"
+)]
 pub struct Add {
     /// field=glob, several values by comma; all must match. Fields: rule_id, account_id, account_name, cloud_account,
     /// provider, service, region, resource, env, risk, check_id and tag:KEY.

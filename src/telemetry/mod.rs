@@ -26,9 +26,10 @@ use crate::settings::TelemetrySettings;
 const TRACES: &str = "findings_router::traces";
 
 /// How the log is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     Text,
+    /// One object a line.
     Json,
 }
 

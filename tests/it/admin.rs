@@ -17,7 +17,7 @@ impl Admin {
     /// A router with an admin API, and its public address.
     async fn of(bench: &Bench) -> (Self, Running, String) {
         let (public, admin) = (free_address(), free_address());
-        bench.add_settings(&format!("listen: {public}\nadmin: {{ listen: \"{admin}\", token: {TOKEN} }}"));
+        bench.settings(&format!("listen: {public}\nadmin: {{ listen: \"{admin}\", token: {TOKEN} }}"));
         let router = bench.spawn_logging(&bench.folder().join("log"));
         let base = format!("http://{admin}");
         until_answers(&base).await;

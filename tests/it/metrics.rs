@@ -42,7 +42,7 @@ async fn scrape(address: std::net::SocketAddr, what: &str, holds: impl Fn(&Scrap
 async fn every_stage_is_counted_and_a_lane_that_waits_says_since_when() {
     let bench = Bench::start().await;
     let address = free_address();
-    bench.add_settings(&format!("listen: {address}"));
+    bench.settings(&format!("listen: {address}"));
     // A bucket of one, so that the second ticket waits for its token.
     let path = bench.folder().join("router.yaml");
     let yaml = fs::read_to_string(&path).expect("router.yaml");

@@ -103,13 +103,6 @@ targets:
         store.prune(findings_router::clock::now_ms() + day, keep).await.expect("pruned");
     }
 
-    /// Adds lines to the top of router.yaml.
-    pub fn add_settings(&self, lines: &str) {
-        let path = self.folder.path().join("router.yaml");
-        let yaml = std::fs::read_to_string(&path).expect("router.yaml");
-        std::fs::write(&path, format!("{lines}\n{yaml}")).expect("router.yaml");
-    }
-
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_findings-router"));
         command

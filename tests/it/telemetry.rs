@@ -66,7 +66,7 @@ fn spans(received: &Received) -> Vec<(Span, HashMap<String, String>)> {
 async fn batches_and_deliveries_are_traced_to_a_collector() {
     let bench = Bench::start().await;
     let (endpoint, received) = collector().await;
-    bench.add_settings(&format!(
+    bench.settings(&format!(
         "telemetry: {{ endpoint: \"{endpoint}\", headers: {{ x-api-key: {KEY} }}, service_name: conformity-router }}"
     ));
     bench.sims.jira.fault(simulators::Fault::times(
@@ -114,7 +114,7 @@ async fn batches_and_deliveries_are_traced_to_a_collector() {
 async fn a_collector_that_is_down_costs_its_traces_and_nothing_else() {
     let bench = Bench::start().await;
     let nobody = free_address();
-    bench.add_settings(&format!("telemetry: {{ endpoint: \"http://{nobody}\", headers: {{ x-api-key: {KEY} }} }}"));
+    bench.settings(&format!("telemetry: {{ endpoint: \"http://{nobody}\", headers: {{ x-api-key: {KEY} }} }}"));
     bench.sims.aws.send(&bench.queue, &check("root", "FAILURE", T));
     let output = bench.output(&["run", "--until-idle", "300ms"]).await;
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
