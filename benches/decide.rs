@@ -108,6 +108,115 @@ fn decode_track_plain_rust(bencher: Bencher<'_, '_>, failing_share: f64) {
     });
 }
 
+/// A script of some 40 lines that reads a dozen fields, as `finding` is shown to it.
+const PROBE: &str = r#"
+fn points(finding) {
+    let points = switch finding.risk {
+        "EXTREME" => 85,
+        "VERY_HIGH" => 70,
+        "HIGH" => 50,
+        "MEDIUM" => 25,
+        "LOW" => 10,
+        _ => 40,
+    };
+    if finding.status != "FAILURE" { return 0; }
+    if finding.suppressed { return 0; }
+    if finding.service == "IAM" || finding.service == "KMS" { points += 5; }
+    if finding.region == "us-east-1" { points += 1; }
+    if finding.account_name.starts_with("prod") { points += 10; } else { points -= 5; }
+    let message = finding.message;
+    for word in ["public", "everyone", "anyone"] {
+        if message.contains(word) { points += 10; break; }
+    }
+    if finding.resource.len() == 0 { points -= 1; }
+    if finding.rule_id.starts_with("S3-") { points += 2; }
+    if finding.provider == "aws" { points += 1; }
+    if finding.cost > 100.0 { points += 1; }
+    if points > 100 { points = 100; }
+    if points < 0 { points = 0; }
+    points
+}
+fn score(finding) {
+    let points = points(finding);
+    if points > 90 { return 90; }
+    points
+}
+"#;
+
+/// The script over a custom type with getters: a field costs something when it is read.
+#[divan::bench(args = FAILING_SHARES)]
+fn script_over_getters(bencher: Bencher<'_, '_>, failing_share: f64) {
+    let findings: Vec<_> = messages(failing_share).iter().map(decoded).collect();
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("probe.rhai"), PROBE).expect("a script");
+    let routes = LiveRoutes::load(folder.path().to_owned(), RouteLimits::default()).expect("it compiles");
+    let current = routes.current();
+    let history = Arc::new(track::history(None, 1_790_000_000_000));
+    bencher.counter(ItemsCount::new(EVENTS)).bench_local(|| {
+        for finding in &findings {
+            let change = findings_router::finding::Change::Opened;
+            black_box(current.decide(finding, change, &history, false, routes.limits()));
+        }
+    });
+}
+
+/// The same script over a map: every field is made for every event, read or not.
+#[divan::bench(args = FAILING_SHARES)]
+fn script_over_a_map(bencher: Bencher<'_, '_>, failing_share: f64) {
+    let findings: Vec<_> = messages(failing_share).iter().map(decoded).collect();
+    let mut engine = rhai::Engine::new();
+    engine.set_max_operations(100_000).set_max_call_levels(32);
+    let ast = engine.compile(PROBE).expect("it compiles");
+    bencher.counter(ItemsCount::new(EVENTS)).bench_local(|| {
+        for finding in &findings {
+            let map = shown_as_map(finding);
+            let points: i64 = engine.call_fn(&mut rhai::Scope::new(), &ast, "score", (map,)).expect("points");
+            black_box(points);
+        }
+    });
+}
+
+/// Everything that a script may read, as a map.
+fn shown_as_map(finding: &Finding) -> rhai::Map {
+    let texts = [
+        ("id", finding.id.as_str()),
+        ("account_id", &finding.account_id),
+        ("account_name", &finding.account_name),
+        ("cloud_account", &finding.cloud_account),
+        ("provider", &finding.provider),
+        ("organisation_id", &finding.organisation_id),
+        ("service", &finding.service),
+        ("region", &finding.region),
+        ("resource", &finding.resource),
+        ("resource_type", &finding.resource_type),
+        ("ccrn", &finding.ccrn),
+        ("rule_id", &finding.rule_id),
+        ("rule_title", &finding.rule_title),
+        ("message", &finding.message),
+        ("link", &finding.link),
+        ("fix_url", &finding.fix_url),
+        ("risk", finding.risk.as_str()),
+        ("status", finding.status.as_str()),
+    ];
+    let mut map: rhai::Map = texts.into_iter().map(|(key, text)| (key.into(), text.into())).collect();
+    for (key, value) in
+        [("failed", finding.failed()), ("suppressed", finding.suppressed), ("not_scored", finding.not_scored)]
+    {
+        map.insert(key.into(), value.into());
+    }
+    for (key, words) in [("categories", &finding.categories), ("compliances", &finding.compliances)] {
+        let words: rhai::Array = words.iter().map(|word| word.as_str().into()).collect();
+        map.insert(key.into(), words.into());
+    }
+    for (key, pairs) in [("tags", &finding.tags), ("extra", &finding.extra)] {
+        let pairs: rhai::Map = pairs.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect();
+        map.insert(key.into(), pairs.into());
+    }
+    map.insert("cost".into(), finding.cost.into());
+    map.insert("waste".into(), finding.waste.into());
+    map
+}
+
 /// What the shipped scripts do, written by hand.
 struct Company {
     platform: HashMap<String, bool>,

@@ -51,16 +51,25 @@ targets:
     }
 
     pub fn start(&self) -> Child {
+        self.spawn(Command::new(env!("CARGO_BIN_EXE_findings-router")).arg("run"))
+    }
+
+    /// This program again, to take everything out of the queue.
+    pub fn empty(&self) -> Child {
+        let program = std::env::current_exe().expect("this program");
+        self.spawn(Command::new(program).args(["--empty", &self.queue]))
+    }
+
+    fn spawn(&self, command: &mut Command) -> Child {
         let log = std::fs::File::create(self.folder.path().join("log")).expect("a log");
-        Command::new(env!("CARGO_BIN_EXE_findings-router"))
-            .arg("run")
+        command
             .current_dir(self.folder.path())
             .envs([("AWS_ENDPOINT_URL", self.sims.aws.url()), ("AWS_REGION", "us-east-1")])
             .envs([("AWS_ACCESS_KEY_ID", "bench"), ("AWS_SECRET_ACCESS_KEY", "bench")])
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .expect("the router starts")
+            .expect("it starts")
     }
 
     pub fn log(&self) -> String {

@@ -2,7 +2,7 @@
 //! does on the same machine against the same simulators.
 //!
 //! ```text
-//! cargo bench --bench end_to_end                          # idle, throughput, mailer
+//! cargo bench --bench end_to_end                          # idle, floor, throughput, mailer
 //! cargo bench --bench end_to_end -- burst                 # 2.2 million events over 200 s
 //! cargo bench --bench end_to_end -- throughput --events 200000
 //! ```
@@ -11,6 +11,7 @@
 //! come from /proc.
 
 mod company;
+mod floor;
 mod process;
 mod scenes;
 
@@ -21,7 +22,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
 struct Args {
-    /// `idle`, `throughput`, `burst`, `mailer`; without one: all but `burst`.
+    /// `idle`, `floor`, `throughput`, `burst`, `mailer`; without one: all but `burst`.
     scenes: Vec<String>,
     /// Events of `throughput`.
     #[arg(long, default_value_t = 100_000)]
@@ -35,6 +36,9 @@ struct Args {
     /// Messages that c7n-mailer is given.
     #[arg(long, default_value_t = 1_000)]
     mailer_messages: u64,
+    /// Empties this queue with the SDK and does nothing else: what `floor` measures, in a process of its own.
+    #[arg(long, hide = true)]
+    empty: Option<String>,
     /// Set by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
@@ -43,17 +47,21 @@ struct Args {
 #[tokio::main]
 async fn main() {
     let mut args = Args::parse();
-    if args.scenes.is_empty() {
-        args.scenes = ["idle", "throughput", "mailer"].map(str::to_owned).to_vec();
+    if let Some(queue) = &args.empty {
+        return floor::empty(queue).await;
     }
-    let mut ours = None;
+    if args.scenes.is_empty() {
+        args.scenes = ["idle", "floor", "throughput", "mailer"].map(str::to_owned).to_vec();
+    }
+    let (mut ours, mut floor) = (None, None);
     for scene in &args.scenes {
         match scene.as_str() {
             "idle" => scenes::idle().await,
-            "throughput" => ours = Some(scenes::throughput(args.events).await),
+            "floor" => floor = Some(scenes::floor(args.events).await),
+            "throughput" => ours = Some(scenes::throughput(args.events, floor).await),
             "burst" => scenes::burst(args.burst_events, args.burst_seconds).await,
             "mailer" => scenes::mailer(args.mailer_messages, ours).await,
-            other => panic!("there is no scene `{other}`; there are: idle, throughput, burst, mailer"),
+            other => panic!("there is no scene `{other}`; there are: idle, floor, throughput, burst, mailer"),
         }
     }
 }

@@ -50,13 +50,31 @@ pub async fn idle() {
     row("CPU in 10 s of rest", format!("{:.0} ms", process::cpu(router.pid()).as_secs_f64() * 1000.0));
 }
 
-/// A queue full of events, as fast as it goes. Answers events a second.
-pub async fn throughput(events: u64) -> f64 {
-    println!("\nthroughput: {events} enveloped events wait in the queue, 2 % of them failures");
+/// What the AWS SDK alone takes for the same queue. Answers microseconds of CPU for each event.
+pub async fn floor(events: u64) -> f64 {
+    println!("\nfloor: {events} enveloped events received and deleted through the AWS SDK, and nothing else");
     let company = Company::found(FAST, FAST).await;
+    fill(&company, events);
+    let started = Instant::now();
+    let reader = Running(company.empty());
+    wait(|| company.sims.aws.depth(&company.queue) == (0, 0)).await;
+    let (took, cpu) = (started.elapsed(), process::cpu(reader.pid()));
+    row("events a second, start included", format!("{:.0}", per_second(events, took)));
+    row("CPU for each event", format!("{:.1} us", micros(cpu, events)));
+    micros(cpu, events)
+}
+
+fn fill(company: &Company, events: u64) {
     for check in Scan::new(scan(events, 0.02)) {
         company.sims.aws.publish(&company.topic, &check).expect("published");
     }
+}
+
+/// A queue full of events, as fast as it goes. Answers events a second.
+pub async fn throughput(events: u64, floor: Option<f64>) -> f64 {
+    println!("\nthroughput: {events} enveloped events wait in the queue, 2 % of them failures");
+    let company = Company::found(FAST, FAST).await;
+    fill(&company, events);
     let started = Instant::now();
     let calls = company.sims.aws.request_count();
     let router = Running(company.start());
@@ -68,6 +86,9 @@ pub async fn throughput(events: u64) -> f64 {
     let rate = per_second(events, took);
     row("events a second, start included", format!("{rate:.0}"));
     row("CPU of the router for each event", format!("{:.1} us", micros(cpu, events)));
+    if let Some(floor) = floor {
+        row("as many times the CPU of the SDK alone", format!("{:.1}", micros(cpu, events) / floor));
+    }
     row("SQS calls for each event", format!("{:.3}", ratio(calls, events)));
     row("peak resident memory", format!("{peak:.0} MB"));
     row("tickets, alerts", format!("{}, {}", company.sims.jira.issues().len(), company.sims.slack.messages().len()));
