@@ -75,6 +75,7 @@ fn without_resource(notice: Notice) -> Notice {
         tags: Vec::new(),
         extra: Vec::new(),
         introduced_by: None,
+        ticket: None,
         ..notice
     }
 }

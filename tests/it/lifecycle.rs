@@ -50,6 +50,7 @@ async fn an_alert_names_the_ticket_of_the_same_finding_and_the_ticket_links_to_i
     bench.settle().await;
     let messages = bench.sims.slack.messages();
     assert_eq!(messages.len(), 1, "updated in place");
+    eprintln!("{:#}", bench.json(&["explain", "ccc:e1234fad:IAM-001:IAM:global:root"]).await);
     assert!(messages[0].body.to_string().contains("Ticket: SOC-1"), "{:?}", messages[0].body);
     let link = bench.sims.jira.requests().into_iter().find(|call| call.path.ends_with("/remotelink")).expect("a link");
     assert!(link.body.contains("https://findings.example/ccc"), "{}", link.body);
