@@ -212,3 +212,34 @@ fn requeue_record(
     )?;
     Ok(Retried::Queued)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Access, Batch};
+
+    fn letter() -> DeadLetter {
+        DeadLetter {
+            kind: "message",
+            target: None,
+            source: None,
+            reason: "poison".into(),
+            check_id: None,
+            event_id: None,
+            body: b"x".to_vec(),
+            meta: serde_json::Value::Null,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_number_is_given_once_even_when_its_letter_is_gone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&folder.path().join("router.db"), Access::Router).expect("opens");
+        for expected in 1..=3 {
+            store.commit(Batch { dead_letters: vec![letter()], ..Batch::default() }).await.expect("committed");
+            let newest = store.dead_letters(1).expect("read").remove(0);
+            assert_eq!(newest.id, expected);
+            assert!(store.drop_dead_letter(newest.id).await.expect("dropped"));
+        }
+    }
+}

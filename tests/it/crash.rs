@@ -142,7 +142,7 @@ async fn die_at(bench: &Bench, point: Point, feed: impl FnOnce()) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_each_point_of_a_messages_way() {
+async fn q2_killed_at_each_point_of_a_messages_way() {
     let bench = Bench::start().await;
     for (round, point) in NAMED.into_iter().enumerate() {
         die_at(&bench, point, || feed(&bench, round, 60)).await;

@@ -114,7 +114,7 @@ impl Latency {
 const NOISE_S: f64 = 0.5;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_target_that_is_ill_delays_only_itself_and_loses_nothing() {
+async fn q5_a_target_that_is_ill_delays_only_itself_and_loses_nothing() {
     let bench = Bench::start().await;
     let address = free_address();
     let path = bench.folder().join("router.yaml");
