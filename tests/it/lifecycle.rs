@@ -43,14 +43,13 @@ async fn a_persons_no_becomes_a_silence_that_ends_and_reopens_the_ticket() {
 async fn an_alert_names_the_ticket_of_the_same_finding_and_the_ticket_links_to_its_reasons() {
     let bench = Bench::start().await;
     bench.settings("explain_url: 'https://findings.example/{check_id}'");
-    bench.script("both", r#"fn route(f) { if f.failed { send("soc", #{}); send("devs", #{}); } }"#);
+    bench.script("both", r#"fn route(f) { if f.failed { [send("soc", #{}), send("devs", #{})] } }"#);
     bench.sims.aws.send(&bench.queue, &check("root", "FAILURE", T));
     bench.settle().await;
     bench.sims.aws.send(&bench.queue, &check("root", "FAILURE", T + 1));
     bench.settle().await;
     let messages = bench.sims.slack.messages();
     assert_eq!(messages.len(), 1, "updated in place");
-    eprintln!("{:#}", bench.json(&["explain", "ccc:e1234fad:IAM-001:IAM:global:root"]).await);
     assert!(messages[0].body.to_string().contains("Ticket: SOC-1"), "{:?}", messages[0].body);
     let link = bench.sims.jira.requests().into_iter().find(|call| call.path.ends_with("/remotelink")).expect("a link");
     assert!(link.body.contains("https://findings.example/ccc"), "{}", link.body);

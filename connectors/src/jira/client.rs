@@ -152,7 +152,7 @@ impl Client {
     }
 }
 
-/// The endpoint, and the issue for writes to it.
+/// The endpoint, and the issue for writes to it; but for its link, which is made once in a ticket's life.
 fn scopes(method: &Method, path: &str) -> Vec<Scope> {
     let path = path.split('?').next().unwrap_or_default();
     let mut parts: Vec<&str> = path.split('/').skip(1).collect();
@@ -162,7 +162,8 @@ fn scopes(method: &Method, path: &str) -> Vec<Scope> {
         _ => None,
     };
     scopes.push(Scope(format!("endpoint:{method} /{}", parts.join("/"))));
-    if let Some(id) = issue.filter(|_| method != Method::GET) {
+    let often = method != Method::GET && !path.ends_with("/remotelink");
+    if let Some(id) = issue.filter(|_| often) {
         scopes.push(Scope(format!("issue:{id}")));
     }
     scopes
@@ -192,5 +193,6 @@ mod tests {
         assert_eq!(names(Method::POST, "/issue"), ["endpoint:POST /issue"]);
         assert_eq!(names(Method::GET, "/issue/10?fields=status"), ["endpoint:GET /issue/{id}"]);
         assert_eq!(names(Method::POST, "/issue/10/comment"), ["endpoint:POST /issue/{id}/comment", "issue:10"]);
+        assert_eq!(names(Method::POST, "/issue/10/remotelink"), ["endpoint:POST /issue/{id}/remotelink"]);
     }
 }
