@@ -50,7 +50,8 @@ async fn shutdown() {
     });
 }
 
-async fn next_signal() {
+/// SIGTERM or SIGINT.
+pub(super) async fn next_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     match (terminate, interrupt) {

@@ -35,6 +35,9 @@ pub struct Outcome {
     pub failures: Vec<String>,
     /// Written, and read back differently.
     pub differences: Vec<String>,
+    /// What the platform said beside its answer, e.g. that a rule is deprecated.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Open tickets that the changes will close.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tickets: Vec<String>,
@@ -50,6 +53,7 @@ impl Outcome {
         self.left += other.left;
         self.failures.extend(other.failures);
         self.differences.extend(other.differences);
+        self.warnings.extend(other.warnings);
     }
 
     pub fn is_good(&self) -> bool {
@@ -107,7 +111,7 @@ impl Apply<'_> {
             }
             let result = self.write(change).await;
             let answer = match &result {
-                Ok(()) => "applied".to_owned(),
+                Ok(_) => "applied".to_owned(),
                 Err(error) => error.to_string(),
             };
             if let Err(error) = self.history.append(Entry::of(plan, section, change, &answer, result.is_ok())) {
@@ -117,19 +121,33 @@ impl Apply<'_> {
             }
             done();
             match result {
-                Ok(()) => {
+                Ok(answer) => {
+                    outcome.warnings.extend(deprecation(&answer));
                     self.learn(change, &plan.salt);
                     self.note_changes(section, change);
                     outcome.applied += 1;
                     written.push((change.kind, change.name.clone()));
                 }
-                Err(error) => outcome.failures.push(format!("{} {}: {error}", change.kind.as_str(), change.name)),
+                Err(error) => {
+                    outcome.failures.push(format!("{} {}: {error}", change.kind.as_str(), change.name));
+                    if matches!(error.status(), 401 | 403) {
+                        self.stop_where_the_key_is_bad(&mut outcome).await;
+                    }
+                }
             }
         }
         if !written.is_empty() {
             self.verify(plan, section, &written, &mut outcome).await;
         }
         outcome
+    }
+
+    /// One account may be out of the key's reach. A key that is good for nothing any more is not tried on all the others.
+    async fn stop_where_the_key_is_bad(&self, outcome: &mut Outcome) {
+        if let Err(error) = actual::check_key(self.conformity).await {
+            self.stop.store(true, Ordering::Relaxed);
+            outcome.failures.push(format!("nothing more is tried: {error}"));
+        }
     }
 
     pub(super) fn stopped(&self) -> bool {
@@ -203,7 +221,8 @@ impl Apply<'_> {
         }
     }
 
-    async fn write(&self, change: &Change) -> Result<(), ApiError> {
+    /// The answer, where there was one.
+    async fn write(&self, change: &Change) -> Result<Value, ApiError> {
         let method = Method::from_bytes(change.write.method.as_bytes()).unwrap_or(Method::PATCH);
         let writer = Writer(self.conformity);
         let mut body = change.write.body.clone();
@@ -211,9 +230,9 @@ impl Apply<'_> {
         loop {
             let outcome = writer.send(method.clone(), &change.write.path, &body).await;
             let error = match outcome {
-                Ok(_) => return Ok(()),
+                Ok(answer) => return Ok(answer),
                 // Gone already.
-                Err(error) if change.action == Action::Delete && error.status() == 404 => return Ok(()),
+                Err(error) if change.action == Action::Delete && error.status() == 404 => return Ok(Value::Null),
                 // Some rules take no exceptions, not even empty ones.
                 Err(error) if error.status() == 422 && without_empty_exceptions(&mut body) => {
                     tracing::debug!(rule = change.name, error = %error, "sent once more without exceptions");
@@ -233,7 +252,7 @@ impl Apply<'_> {
             // It may have been applied: looked up before it is sent again.
             let answer = self.conformity.get(path).await?;
             if is_there(&answer, wanted) {
-                return Ok(());
+                return Ok(Value::Null);
             }
             tries += 1;
             if tries > 3 {
@@ -241,6 +260,13 @@ impl Apply<'_> {
             }
         }
     }
+}
+
+/// What an answer says of rules that the platform is about to give up.
+fn deprecation(answer: &Value) -> Option<String> {
+    let warning = &answer["meta"]["deprecation"]["warning"];
+    let rules: Vec<&str> = warning["rules"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    warning["message"].as_str().map(|message| format!("{message}: {}", rules.join(", ")))
 }
 
 /// Takes empty exceptions out of a rule's setting; true when there were some.
@@ -313,7 +339,9 @@ impl Lock {
         if file.try_lock().is_err() {
             let mut owner = String::new();
             let _ = file.read_to_string(&mut owner);
-            return Err(format!("another apply runs on this directory: {}; wait for it to end", owner.trim()));
+            let taken = file.metadata().and_then(|it| it.modified()).ok().and_then(|at| at.elapsed().ok());
+            let age = taken.map_or_else(String::new, |age| format!(" ({} s ago)", age.as_secs()));
+            return Err(format!("another apply runs on this directory: {}{age}; wait for it to end", owner.trim()));
         }
         let line =
             format!("{who}, process {}, since {}", std::process::id(), jiff::Timestamp::now().strftime("%F %TZ"));

@@ -116,6 +116,10 @@ impl Apply<'_> {
             if !left {
                 return;
             }
+            if self.stopped() {
+                outcome.differences.push(format!("profile {} was sent and not read back: stopped", change.name));
+                return;
+            }
             if tokio::time::Instant::now() >= deadline {
                 outcome.differences.push(format!(
                     "profile {} was sent {} s ago and is not applied yet; plan again later",

@@ -227,9 +227,33 @@ fn add(files: &mut Files, folder: &str, names: &[&str], value: &Value) {
     if name.is_empty() || files.contains_key(&format!("{folder}/{name}.yaml")) {
         name = format!("{name}-{}", slug(names.last().copied().unwrap_or_default()));
     }
-    let mut text = String::new();
+    let mut text = not_read_back(value);
     write_value(value, 0, &mut text);
     files.insert(format!("{folder}/{name}.yaml"), text);
+}
+
+/// What the platform knows and does not tell, as comments at the head of a file.
+fn not_read_back(value: &Value) -> String {
+    let mut text = String::new();
+    let mut say = |line: &str| {
+        text.push_str("# ");
+        text.push_str(line);
+        text.push('\n');
+    };
+    let written = value.to_string();
+    if written.contains(r#"{"secret":"keep"}"#) {
+        say(
+            "Secrets are not read back: `{ secret: keep }` leaves each as it is. A change of its setting needs it written, as",
+        );
+        say("`${NAME}` or `${file:/path}`, or the line taken out where there is none.");
+    }
+    if written.contains(r#""channel":"webhook""#) {
+        say("Headers of a webhook may not be read back: write them before anything else of it is changed.");
+    }
+    if value["rules"].is_object() && value["account"].is_string() {
+        say("Notes of rule settings are not read back: each change adds one.");
+    }
+    text
 }
 
 /// YAML in blocks; every text quoted as JSON where it could be read as anything else.

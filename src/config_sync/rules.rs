@@ -148,8 +148,30 @@ pub fn compared(setting: &Value) -> Value {
             map.remove(key);
         }
         map.entry("enabled").or_insert(json!(true));
+        if let Some(settings) = map.get_mut("extraSettings").and_then(Value::as_array_mut) {
+            settings.iter_mut().for_each(only_the_choice);
+        }
     }
     out
+}
+
+/// What an extra setting is made of, without what was chosen: some answers have it, some don't.
+const MADE_OF: [&str; 6] = ["type", "multiple", "allowEmptyValues", "requiresAdmin", "valueKeys", "settings"];
+
+fn only_the_choice(setting: &mut Value) {
+    let single = setting["type"] == "choice-single-value";
+    let Some(map) = setting.as_object_mut() else { return };
+    map.retain(|key, _| !MADE_OF.contains(&key.as_str()));
+    if single {
+        // The choices are listed with the one that is on, or the one is named.
+        let values = map.remove("values").unwrap_or_default();
+        let on = values.as_array().into_iter().flatten().find(|choice| choice["enabled"] == true);
+        let on = on.map(|choice| choice["value"].clone());
+        let value = map.entry("value").or_insert(Value::Null);
+        if value.is_null() {
+            *value = on.unwrap_or_default();
+        }
+    }
 }
 
 /// A later wish over an earlier one, field by field.
@@ -226,6 +248,19 @@ mod tests {
         assert_eq!(next["exceptions"], json!({ "tags": [], "resources": ["x"] }));
         assert_eq!(next["extraSettings"], actual["extraSettings"]);
         assert!(same(&overlay(&actual, &rule("{}"), None, false), &actual));
+    }
+
+    #[test]
+    fn a_single_choice_is_the_same_however_it_is_told() {
+        let all = json!([{ "value": "default", "enabled": true }, { "value": "host", "enabled": false }]);
+        let setting = |more: &Value| {
+            let mut one = json!({ "name": "t", "type": "choice-single-value" });
+            one.as_object_mut().expect("a map").extend(more.as_object().expect("a map").clone());
+            compared(&json!({ "id": "r", "extraSettings": [one] }))
+        };
+        let listed = setting(&json!({ "values": all, "multiple": false }));
+        assert!(same(&listed, &setting(&json!({ "value": "default" }))));
+        assert!(!same(&listed, &setting(&json!({ "value": "host", "values": all }))));
     }
 
     #[test]

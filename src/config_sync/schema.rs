@@ -19,6 +19,8 @@ pub struct SettingsFile {
     pub parallelism: Option<usize>,
     /// Upper limit of requests a second; none.
     pub requests_per_second: Option<u32>,
+    /// How long one request may take; 35 (Vision One 65).
+    pub timeout_seconds: Option<u64>,
     /// What no apply may touch.
     pub protected: Protected,
     /// Share of the managed settings that one apply may change, e.g. `20%`; more needs --force-large.

@@ -57,6 +57,9 @@ pub fn render(
         if let Some(detail) = error.detail() {
             text = format!("{text}: {detail}");
         }
+        // It may be in a file that this one includes.
+        let included = (file != name).then(|| environment.get_template(&file).ok()).flatten();
+        let source = included.as_ref().map_or(source, |template| template.source());
         let column = error.range().map_or(1, |range| column(source, range.start));
         Problem::at(&file, line.map(|line| (line, column)), text).with_frame(source)
     })?;

@@ -79,6 +79,9 @@ fn settings(directory: &Directory, found: &mut Found) {
     if settings.parallelism == Some(0) {
         found.problem(&origin.below("parallelism"), "parallelism is at least 1");
     }
+    if settings.timeout_seconds == Some(0) {
+        found.problem(&origin.below("timeout_seconds"), "timeout_seconds is at least 1");
+    }
     if settings.requests_per_second == Some(0) {
         found.problem(&origin.below("requests_per_second"), "requests_per_second is at least 1");
     }
@@ -178,6 +181,9 @@ fn account(directory: &Directory, account: &Account, origin: &Origin, catalogue:
         let known = check_rule(id, rule, &origin, catalogue, found);
         if known.is_some_and(|known| known.is_organisational) {
             found.problem(&origin, format!("{id} is a rule of the organisation: an account can't set it"));
+        }
+        if known.is_some_and(|known| known.is_deprecated) {
+            found.warning(&origin, format!("{id} is deprecated: the platform is about to give it up"));
         }
     }
     for (number, one) in account.notifications.iter().enumerate() {

@@ -11,7 +11,7 @@ use std::{
 
 use super::{Tool, bar, new_salt, router};
 use crate::{
-    cli::{DONE, FAILED, Failure, Format, Outcome, print},
+    cli::{DONE, FAILED, Failure, Format, Outcome, print, run::next_signal},
     clock::now_ms,
     config_sync::{self, Checked, Conformity, Plan, actual, apply, history::History, show},
 };
@@ -107,10 +107,12 @@ impl Tool<'_> {
         let signal = tokio::spawn({
             let stop = Arc::clone(&stop);
             async move {
-                if tokio::signal::ctrl_c().await.is_ok() {
-                    eprintln!("stopping: the calls in flight end, nothing new begins");
-                    stop.store(true, Ordering::Relaxed);
-                }
+                next_signal().await;
+                eprintln!("stopping: the calls in flight end, nothing new begins; once more ends at once");
+                stop.store(true, Ordering::Relaxed);
+                next_signal().await;
+                eprintln!("ended at once: the history has what was answered, the calls in flight are not known");
+                std::process::exit(130);
             }
         });
         let bar = bar("applying");
@@ -133,6 +135,9 @@ impl Tool<'_> {
         }
         let applied: usize = outcomes.iter().map(|outcome| outcome.applied).sum();
         for outcome in outcomes {
+            for warning in &outcome.warnings {
+                eprintln!("warning: {}: {}", print::plain(&outcome.account), print::plain(warning));
+            }
             for trouble in outcome.failures.iter().chain(&outcome.differences) {
                 eprintln!("failed: {}: {}", print::plain(&outcome.account), print::plain(trouble));
             }

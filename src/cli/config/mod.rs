@@ -262,7 +262,9 @@ impl Tool<'_> {
         let per_second = settings.and_then(|directory| directory.settings.requests_per_second);
         let key = SecretString::from(key.trim().to_owned());
         let vision_one_path = settings.and_then(|directory| directory.settings.vision_one_path.clone());
-        let endpoint = Endpoint { base, key, parallelism, per_second, vision_one_path };
+        let seconds = settings.and_then(|directory| directory.settings.timeout_seconds);
+        let timeout = seconds.map(std::time::Duration::from_secs);
+        let endpoint = Endpoint { base, key, parallelism, per_second, timeout, vision_one_path };
         let conformity = Conformity::new(endpoint).map_err(Failure::failed)?;
         Ok((conformity, parallelism))
     }

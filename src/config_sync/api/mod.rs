@@ -53,6 +53,8 @@ pub struct Endpoint {
     pub key: SecretString,
     pub parallelism: usize,
     pub per_second: Option<u32>,
+    /// Of one request; the platform's own limit and some seconds without it.
+    pub timeout: Option<Duration>,
     /// Before Vision One's paths; `beta/cloudPosture` without it.
     pub vision_one_path: Option<String>,
 }
@@ -93,6 +95,7 @@ impl Conformity {
             Platform::Conformity => TIMEOUT,
             Platform::VisionOne => VISION_ONE_TIMEOUT,
         };
+        let timeout = endpoint.timeout.unwrap_or(timeout);
         let http = Http::new(base, timeout, endpoint.parallelism, endpoint.per_second)?;
         let talk = match platform {
             Platform::Conformity => Talk::Conformity,

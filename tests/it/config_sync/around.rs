@@ -163,3 +163,118 @@ async fn an_apply_names_the_tickets_it_closes_and_routes_know_of_the_change() {
     let text = tenant.expect(1, &["apply", "--auto-approve", "--router", "nowhere.yaml"]).await;
     assert!(text.contains("nowhere.yaml"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_a_setting_is_followed_through_a_scan_and_the_queue_to_a_ticket() {
+    let options = simulators::ConformityOptions { failing_share: 1.0, checks_per_account: 40, ..Default::default() };
+    let tenant = Tenant::with(1, 0, options).await;
+    let (aws, conformity) = (&tenant.sims.aws, &tenant.sims.conformity);
+    let queue = aws.create_queue("checks");
+    let topic = aws.create_topic("conformity");
+    assert!(aws.subscribe(&topic, &queue, false).is_some());
+    conformity.set_topic(Some(topic));
+    // Which rule the first scan finds failing.
+    tenant.expect(0, &["scan", "--wait", "--poll", "20ms"]).await;
+    let checks = conformity.checks(&tenant.ids[0]);
+    let rule = checks.iter().find(|check| check["riskLevel"] != "EXTREME").expect("a check")["ruleId"].clone();
+    let rule = rule.as_str().expect("text").to_owned();
+    std::fs::create_dir_all(tenant.path("routes")).expect("made");
+    let route = "fn route(finding) {\n    if !finding.failed || finding.risk != \"EXTREME\" { return []; }\n    [send(\"soc\", #{ priority: 90 })]\n}\n";
+    std::fs::write(tenant.path("routes/a.rhai"), route).expect("written");
+    let router = format!(
+        "store: sqlite:./router.db\nsources: {{ checks: {{ type: sqs, queue_url: \"{queue}\", wait_time: 0s }} }}\ntargets:\n  soc: {{ type: jira, url: \"{}\", deployment: cloud, token: jira-token, project: SOC }}\n",
+        tenant.sims.jira.url()
+    );
+    std::fs::write(tenant.path("router.yaml"), router).expect("written");
+    let run = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_findings-router"));
+        command.args(["run", "--until-idle", "300ms"]).current_dir(tenant.folder.path());
+        command.envs([("AWS_ENDPOINT_URL", aws.url()), ("AWS_REGION", "us-east-1")]);
+        command.envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")]);
+        async move {
+            let output = tokio::task::spawn_blocking(move || command.output()).await.expect("joined").expect("runs");
+            String::from_utf8_lossy(&output.stderr).into_owned()
+        }
+    };
+    let of_rule = || tenant.sims.jira.issues().iter().filter(|issue| issue.fields.to_string().contains(&rule)).count();
+    let said = run().await;
+    assert_eq!(of_rule(), 0, "its risk is too low: {said}");
+    let account = tenant.cloud_account(0);
+    tenant.write(
+        "accounts/a.yaml",
+        &format!("account: \"{account}\"\nrules:\n  {rule}: {{ enabled: true, risk: EXTREME }}\n"),
+    );
+    tenant.expect(0, &["apply", "--auto-approve", "--force-large"]).await;
+    tenant.expect(0, &["scan", "--wait", "--poll", "20ms"]).await;
+    let said = run().await;
+    assert!(of_rule() > 0, "{rule}: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn variables_come_from_files_the_command_line_and_the_environment_and_parts_are_shared() {
+    let tenant = Tenant::with(1, 0, simulators::ConformityOptions::default()).await;
+    tenant.write("vars/a.yaml", "risk: LOW\nnames: [a, b]\n");
+    tenant.write("vars/b.yaml", "risk: HIGH\n");
+    tenant.write("parts/rule.yaml", "S3-001: { risk: {{ risk }} }\n");
+    let file = "account: \"1\"\nname: ${TEAM:-nobody}\ntags: [{% for name in names %}{{ name }},{% endfor %}]\nrules:\n  {% include 'parts/rule.yaml' %}\n";
+    tenant.write("accounts/a.yaml", file);
+    let text = tenant.expect(0, &["render", "accounts/a.yaml"]).await;
+    assert!(text.contains("S3-001: { risk: HIGH }") && text.contains("tags: [a,b,]"), "a later file wins: {text}");
+    let text = tenant.expect(0, &["render", "accounts/a.yaml", "-e", "risk=EXTREME", "-e", "names=[\"c\"]"]).await;
+    assert!(text.contains("risk: EXTREME") && text.contains("tags: [c,]"), "{text}");
+    assert!(text.contains("${TEAM:-nobody}"), "secrets are filled in after the template, and not shown: {text}");
+    tenant.expect(0, &["validate"]).await;
+    tenant.write("accounts/a.yaml", "account: \"1\"\nname: ${NOT_SET_ANYWHERE}\n");
+    let text = tenant.expect(2, &["validate"]).await;
+    assert!(text.contains("accounts/a.yaml:2:") && text.contains("NOT_SET_ANYWHERE"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_history_names_the_commit_and_whether_files_were_changed_since() {
+    let tenant = Tenant::with(1, 0, simulators::ConformityOptions::default()).await;
+    let account = tenant.cloud_account(0);
+    let write =
+        |delay: u32| tenant.write("accounts/a.yaml", &format!("account: \"{account}\"\nbot: {{ delay: {delay} }}\n"));
+    let git = |args: &[&str]| {
+        let mut command = std::process::Command::new("git");
+        command.args(["-c", "user.name=ada", "-c", "user.email=ada@acme.example"]).args(args);
+        let output = command.current_dir(tenant.path("conformity")).output().expect("git");
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    write(5);
+    std::fs::write(tenant.path("conformity/.gitignore"), "history.jsonl\nchanges.jsonl\n.apply.lock\n")
+        .expect("written");
+    git(&["init", "-q"]);
+    git(&["add", "-A"]);
+    git(&["commit", "-qm", "first"]);
+    let head = git(&["rev-parse", "HEAD"]);
+    tenant.expect(0, &["apply", "--auto-approve", "--force-large"]).await;
+    write(6);
+    tenant.expect(0, &["apply", "--auto-approve", "--force-large"]).await;
+    let entries = tenant.json(&["history"]).await;
+    assert_eq!((&entries[0]["commit"], &entries[1]["commit"]), (&json!(head), &json!(format!("{head}+"))));
+    assert_eq!(entries[1]["fields"][0], json!({ "field": "delay", "before": 5, "after": 6 }));
+    // In a pipeline: the person that it names.
+    write(7);
+    let mut command = tenant.command(super::KEY, &["apply", "--auto-approve", "--force-large"]);
+    command.env_remove("CONFORMITY_ACTOR").env("GITHUB_ACTOR", "grace");
+    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("joined").expect("runs");
+    assert!(output.status.success());
+    assert_eq!(tenant.json(&["history"]).await[2]["who"], "grace");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_requests_are_made_at_once_or_in_a_second_than_settings_allow() {
+    let options = simulators::ConformityOptions { calls_per_second: Some(25), ..Default::default() };
+    let tenant = Tenant::with(20, 0, options).await;
+    tenant.write("settings.yaml", "requests_per_second: 12\nparallelism: 2\n");
+    tenant.write("accounts/all.yaml", "patterns:\n  - match: { name: '*' }\n    bot: { delay: 7 }\n");
+    tenant.expect(0, &["plan"]).await;
+    let calls = tenant.sims.conformity.requests();
+    assert!(calls.iter().all(|call| call.status == 200), "none is refused");
+    let times: Vec<u64> = calls.iter().map(|call| call.at_ms).collect();
+    // The limiter lets a second's worth go at once, and then one each 83 ms.
+    let took = times.last().expect("calls") - times[0];
+    assert!(calls.len() >= 22 && took >= 700, "{} calls in {took} ms", calls.len());
+}

@@ -226,3 +226,73 @@ async fn a_rule_that_takes_no_exceptions_is_written_without_them_and_two_applies
     let text = tenant.expect(1, &["apply", "--auto-approve"]).await;
     assert!(text.contains("another apply runs on this directory: grace"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_that_includes_itself_or_never_ends_is_an_error_with_its_place() {
+    let tenant = Tenant::new(1).await;
+    tenant.write("accounts/a.yaml", "# first\n{% include 'accounts/a.yaml' %}\n");
+    tenant.write("accounts/b.yaml", "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}\n");
+    tenant.write("accounts/c.yaml", "{% macro m() %}{{ m() }}{% endmacro %}\n{{ m() }}\n");
+    tenant.write("accounts/d.yaml", "{% include 'parts/d.yaml' %}\n");
+    tenant.write("parts/d.yaml", "account: \"1\"\nname: {{ nobody }}\n");
+    let text = tenant.expect(2, &["validate"]).await;
+    for expected in
+        ["accounts/a.yaml:2:", "accounts/b.yaml:1:", "accounts/c.yaml:", "parts/d.yaml:2:", " 2 | name: {{ nobody }}"]
+    {
+        assert!(text.contains(expected), "{expected} is not in:\n{text}");
+    }
+    assert!(text.contains("engine ran out of fuel"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_managed_goes_only_where_prune_names_its_kind() {
+    let tenant = Tenant::new(2).await;
+    company(&tenant);
+    tenant.expect(0, &["apply", "--auto-approve"]).await;
+    let conformity = &tenant.sims.conformity;
+    let id = tenant.ids[tenant.aws()].clone();
+    conformity.add_channel(Some(&id), "sns", json!({ "arn": "arn:aws:sns:us-east-1:1:old", "channelName": "old" }));
+    let groups = conformity.groups().len();
+    let text = tenant.expect(0, &["plan", "--detailed-exitcode"]).await;
+    assert!(text.contains("Not managed here and left alone: 1 notifications"), "{text}");
+    tenant.write("settings.yaml", "prune: [notifications, profiles, groups]\n");
+    std::fs::remove_file(tenant.path("conformity/profiles/baseline.yaml")).expect("removed");
+    let account = tenant.cloud_account(tenant.aws());
+    tenant.write("accounts/first.yaml", &format!("account: \"{account}\"\nnotifications:\n  - channel: webhook\n    label: audit\n    configuration: {{ url: \"https://hook.example/x\", security_token: hunter3 }}\n"));
+    let text = tenant.expect(0, &["apply", "--auto-approve", "--force-large"]).await;
+    for expected in ["- notification sns old", "- notification slack soc", "- profile baseline", "- group All prod"] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    let left: Vec<Value> = conformity.communication_settings();
+    assert_eq!(left.iter().map(|it| it["attributes"]["channel"].clone()).collect::<Vec<_>>(), ["webhook"]);
+    assert!(conformity.profiles().is_empty());
+    assert_eq!(conformity.report_configs().len(), 1, "reports are not named: they stay");
+    let managed = conformity.groups().iter().filter(|it| it["attributes"]["group-type"] == "MANAGED_GROUP").count();
+    assert!(conformity.groups().len() == managed + 1 && groups > managed + 1, "groups of the system stay");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_of_a_ticket_system_is_adopted_and_not_made_on_the_older_platform() {
+    let tenant = Tenant::new(1).await;
+    let (account, id) = (tenant.cloud_account(0), tenant.ids[0].clone());
+    let jira = |priority: &str| {
+        format!(
+            "account: \"{account}\"\nnotifications:\n  - channel: jira\n    label: soc\n    configuration: {{ url: \"https://j.example\", username: bot, api_token: hunter2, project: SOC, type: Task, priority: {priority} }}\n"
+        )
+    };
+    tenant.write("accounts/a.yaml", &jira("High"));
+    let text = tenant.expect(1, &["apply", "--auto-approve", "--force-large"]).await;
+    assert!(text.contains("makes jira channels in its web page only"), "{text}");
+    assert_eq!(tenant.writes(), 0);
+    let made = json!({ "channelName": "soc", "url": "https://j.example", "username": "bot", "apiToken": "old", "project": "SOC", "type": "Task" });
+    let channel = tenant.sims.conformity.add_channel(Some(&id), "jira", made);
+    tenant.expect(0, &["apply", "--auto-approve", "--force-large"]).await;
+    let live = tenant.sims.conformity.channel_configuration(&channel);
+    assert_eq!((&live["apiToken"], &live["priority"]), (&json!("hunter2"), &json!("High")));
+    tenant.expect(0, &["plan", "--detailed-exitcode"]).await;
+    tenant.expect(0, &["export", "--dir", "exported"]).await;
+    tenant.expect(0, &["plan", "--dir", "exported", "--detailed-exitcode"]).await;
+    tenant.write("accounts/a.yaml", "account: \"1\"\nnotifications:\n  - { channel: zendesk, configuration: { url: \"https://z.example\", username: n } }\n");
+    let text = tenant.expect(2, &["validate"]).await;
+    assert!(text.contains("either `apiToken` or `password`") && text.contains("`username` takes a text"), "{text}");
+}

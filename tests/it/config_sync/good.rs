@@ -52,6 +52,11 @@ async fn an_export_is_adopted_with_an_empty_plan_and_again() {
         collect(&tenant.path(folder), &mut found);
         found.into_iter().map(|(path, text)| (path.replace(folder, ""), text)).collect()
     };
+    let all: String = files("exported").into_iter().map(|(_, text)| text).collect();
+    for told in ["# Secrets are not read back", "# Headers of a webhook", "# Notes of rule settings are not read back"]
+    {
+        assert!(all.contains(told), "{told}");
+    }
     let text = tenant.expect(1, &["export", "--dir", "exported"]).await;
     assert!(text.contains("--force"), "{text}");
     tenant.expect(0, &["export", "--dir", "again"]).await;
@@ -130,6 +135,28 @@ fn the_example_is_valid_and_its_schemas_are_those_of_the_types() {
     );
 }
 
+#[test]
+fn the_workflow_of_the_example_calls_commands_that_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/conformity/.github/workflows/conformity.yml");
+    let text = std::fs::read_to_string(root).expect("a workflow");
+    let commands: Vec<&str> =
+        text.lines().filter_map(|line| line.split_once("findings-router config ")).map(|it| it.1).collect();
+    let kinds = ["validate", "plan --format markdown", "plan --out", "apply plan.json", "plan --detailed-exitcode"];
+    for kind in kinds {
+        assert!(commands.iter().any(|command| command.starts_with(kind)), "{kind}: {commands:?}");
+    }
+    for command in commands {
+        let words = command.split(['>', '|']).next().unwrap_or_default().split_whitespace();
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_findings-router"))
+            .args(["config", "--dir", "nowhere"])
+            .args(words)
+            .output()
+            .expect("runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("there is no such directory"), "{command}: {said}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn exceptions_end_on_their_day_and_a_hidden_secret_is_kept_or_refused() {
     let tenant = Tenant::new(1).await;
@@ -164,4 +191,45 @@ async fn exceptions_end_on_their_day_and_a_hidden_secret_is_kept_or_refused() {
     assert!(text.contains("can't be read back"), "{text}");
     let id = tenant.sims.conformity.communication_settings()[0]["id"].as_str().expect("an id").to_owned();
     assert_eq!(tenant.sims.conformity.channel_configuration(&id)["securityToken"], "hunter3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_catalogue_is_brought_up_to_date_in_both_shapes() {
+    for flat_services in [false, true] {
+        let tenant = Tenant::with(1, 0, simulators::ConformityOptions { flat_services, ..Default::default() }).await;
+        tenant.write("accounts/a.yaml", "account: \"1\"\nrules: { S3-001: { risk: HIGH } }\n");
+        let text = tenant.expect(0, &["catalogue", "update"]).await;
+        assert!(text.contains("1009 rules written"), "{text}");
+        tenant.expect(0, &["validate"]).await;
+        // From now on it is the directory's own that counts.
+        let path = tenant.path("conformity/catalogue.json");
+        let text = std::fs::read_to_string(&path).expect("a catalogue");
+        std::fs::write(&path, text.replace("\"S3-001\"", "\"S3-991\"")).expect("written");
+        assert!(tenant.expect(2, &["validate"]).await.contains("there is no rule `S3-001`"));
+        std::fs::write(&path, "{").expect("written");
+        assert!(tenant.expect(2, &["validate"]).await.contains("run `config catalogue update` again"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_is_too_long_for_a_comment_is_cut_and_says_so() {
+    let tenant = Tenant::new(140).await;
+    let accounts = tenant.sims.conformity.accounts();
+    let own: Vec<String> = accounts
+        .iter()
+        .enumerate()
+        .map(|(number, account)| {
+            let id = account["id"].as_str().expect("an id");
+            let tags: Vec<String> = (0..40).map(|tag| format!("'tag {tag} of account number {number}'")).collect();
+            format!("  - account: '{id}'\n    tags: [{}]\n", tags.join(", "))
+        })
+        .collect();
+    tenant.write("accounts/all.yaml", &format!("accounts:\n{}", own.concat()));
+    let markdown = tenant.expect(0, &["plan", "--format", "markdown"]).await;
+    assert!(markdown.len() < 65_536 && markdown.len() > 55_000, "{}", markdown.len());
+    assert!(markdown.contains("more groups of changes; the whole plan is in the job's log"), "cut without a word");
+    assert_eq!(markdown.matches("<details>").count(), markdown.matches("</details>").count(), "cut between blocks");
+    assert!(markdown.trim_end().ends_with("s."), "the counts are at the end: {}", &markdown[markdown.len() - 200..]);
+    let whole = tenant.expect(0, &["plan"]).await;
+    assert!(whole.len() > 150_000, "{}", whole.len());
 }
