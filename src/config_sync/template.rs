@@ -50,7 +50,12 @@ pub fn render(
 ) -> Result<Rendered, Problem> {
     let name = path.display().to_string();
     let template = environment.template_from_named_str(&name, source);
-    let text = template.and_then(|template| template.render(variables)).map_err(|error| {
+    let text = template.and_then(|template| template.render(variables)).map_err(|outer| {
+        // What went wrong inside of an include or a macro is told where it went wrong.
+        let mut error = &outer;
+        while let Some(inner) = std::error::Error::source(error).and_then(|it| it.downcast_ref::<minijinja::Error>()) {
+            error = inner;
+        }
         let line = error.line().and_then(|line| u64::try_from(line).ok());
         let file = error.name().unwrap_or(&name).to_owned();
         let mut text = error.kind().to_string();

@@ -215,8 +215,8 @@ async fn variables_come_from_files_the_command_line_and_the_environment_and_part
     let tenant = Tenant::with(1, 0, simulators::ConformityOptions::default()).await;
     tenant.write("vars/a.yaml", "risk: LOW\nnames: [a, b]\n");
     tenant.write("vars/b.yaml", "risk: HIGH\n");
-    tenant.write("parts/rule.yaml", "S3-001: { risk: {{ risk }} }\n");
-    let file = "account: \"1\"\nname: ${TEAM:-nobody}\ntags: [{% for name in names %}{{ name }},{% endfor %}]\nrules:\n  {% include 'parts/rule.yaml' %}\n";
+    tenant.write("parts/rule.yaml", "  S3-001: { risk: {{ risk }} }\n");
+    let file = "account: \"1\"\nname: ${TEAM:-nobody}\ntags: [{% for name in names %}{{ name }},{% endfor %}]\nrules:\n{% include 'parts/rule.yaml' %}\n";
     tenant.write("accounts/a.yaml", file);
     let text = tenant.expect(0, &["render", "accounts/a.yaml"]).await;
     assert!(text.contains("S3-001: { risk: HIGH }") && text.contains("tags: [a,b,]"), "a later file wins: {text}");

@@ -207,7 +207,7 @@ async fn a_terminal_sees_how_far_it_is_and_a_file_does_not() {
     let own = tenant.command(KEY, &[]);
     let line = format!("{} config apply --auto-approve --force-large", own.get_program().display());
     command.args(["-qec", &line, "/dev/null"]).current_dir(tenant.folder.path()).stdin(Stdio::null());
-    command.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("TERM", "xterm").envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let output = tokio::task::spawn_blocking(move || command.output()).await.expect("joined").expect("util-linux");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("applying ") && text.contains("/s"), "a bar with a rate: {text:?}");

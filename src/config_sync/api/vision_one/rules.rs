@@ -93,8 +93,12 @@ fn from_pairs(value: &Value) -> Value {
 fn setting_written(setting: &Value) -> Value {
     let kind = setting["type"].as_str().unwrap_or_default();
     let mut out = json!({ "name": setting["name"], "type": kind });
-    if !setting["value"].is_null() {
-        out["value"] = typed(kind, &setting["value"]);
+    // The older platform may only list the choices, with the one that is on.
+    let choices = setting["values"].as_array().filter(|_| kind == "choice-single-value");
+    let on = choices.into_iter().flatten().find(|choice| choice["enabled"] == true).map(|choice| &choice["value"]);
+    let value = if setting["value"].is_null() { on.unwrap_or(&Value::Null) } else { &setting["value"] };
+    if !value.is_null() {
+        out["value"] = typed(kind, value);
     }
     if kind == GATEWAYS {
         out["values"] = setting["mappings"].as_array().into_iter().flatten().map(gateways).collect();

@@ -144,6 +144,10 @@ pub(super) fn setting_shown(setting: &Value) -> Value {
     }
     let values = setting["values"].as_array().cloned().unwrap_or_default();
     match kind {
+        "choice-single-value" if out["value"].is_null() => {
+            let on = values.iter().find(|choice| choice["enabled"] == true);
+            out["value"] = on.map(|choice| choice["value"].clone()).unwrap_or_default();
+        }
         "multiple-object-values" => {
             let pairs = |value: &Value| -> Value {
                 let fields = value["value"].as_object().into_iter().flatten();
