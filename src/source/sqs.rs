@@ -24,6 +24,8 @@ use crate::{clock::now_ms, deliver::backoff, finding::RawMessage};
 pub(super) const BATCH: usize = 10;
 /// A delete waits so long for others to share its call.
 const LINGER: Duration = Duration::from_millis(50);
+/// What the queue may need to answer a receive that it has begun to serve.
+const LAST_ANSWER: Duration = Duration::from_millis(500);
 /// Receivers beyond those configured work only while the queue is busy.
 const HELPERS: usize = 3;
 
@@ -130,10 +132,7 @@ impl SqsSource {
             // A place in the channel first: what can't be processed is not received.
             let Ok(place) = intake.reserve().await else { return };
             let wait = if helper { Duration::ZERO } else { self.wait_time };
-            let answer = tokio::select! {
-                () = stop.cancelled() => return,
-                answer = self.poll(wait) => answer,
-            };
+            let Some(answer) = until_stopped(self.poll(wait), &stop).await else { return };
             match answer {
                 Ok(messages) => {
                     failures = 0;
@@ -347,5 +346,15 @@ impl SqsSource {
         for handle in batch {
             in_flight.remove(&handle.number);
         }
+    }
+}
+
+/// What a call answers; nothing once the source is to stop. An answer may be on its way then, and its messages would stay
+/// invisible until their time is over: it has a moment to arrive.
+async fn until_stopped<T>(call: impl Future<Output = T>, stop: &CancellationToken) -> Option<T> {
+    let mut call = std::pin::pin!(call);
+    tokio::select! {
+        answer = &mut call => Some(answer),
+        () = stop.cancelled() => tokio::time::timeout(LAST_ANSWER, call).await.ok(),
     }
 }

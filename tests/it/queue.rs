@@ -104,6 +104,22 @@ async fn q6_what_can_not_be_stored_is_handed_back_at_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn q6_messages_on_their_way_when_the_router_is_told_to_stop_are_not_left_invisible() {
+    let bench = Bench::start().await;
+    let path = bench.folder().join("router.yaml");
+    let yaml = std::fs::read_to_string(&path).expect("router.yaml");
+    std::fs::write(&path, yaml.replace("visibility_timeout: 5s", "visibility_timeout: 2m")).expect("router.yaml");
+    bench.sims.aws.fault(Fault::always("ReceiveMessage", FaultKind::Late(200)));
+    let router = bench.spawn();
+    until("it asks", || bench.sims.aws.request_count() > 0).await;
+    bench.sims.aws.send(&bench.queue, &check("root", "SUCCESS", T));
+    until("the message is taken", || bench.sims.aws.depth(&bench.queue) == (0, 1)).await;
+    router.signal();
+    assert_eq!(ended(router).await.code(), Some(0));
+    assert_eq!(bench.sims.aws.depth(&bench.queue).1, 0, "deleted or visible again, not in flight for two minutes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn q6_a_second_signal_ends_at_once_and_loses_nothing() {
     let bench = Bench::start().await;
     bench.sims.jira.fault(Fault::always("POST /rest/api/3/issue", FaultKind::HangAfter));

@@ -1,168 +1,28 @@
 //! What every simulated service shares: the listener, the faults, the request log and the `/_sim` endpoints.
 
+mod fault;
+mod tools;
+mod wire;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request as HttpRequest;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use axum::serve::ListenerExt;
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+pub use fault::{Fault, FaultKind};
 use serde_json::{Value, json};
+pub(crate) use tools::{iso, lock, mix, now_ms, uuid};
+pub use wire::Request;
+use wire::respond;
+pub(crate) use wire::{Answer, Call, Service};
 
 /// The largest request body that is read.
 const BODY_LIMIT: usize = 64 * 1024 * 1024;
-
-/// Something a service does wrong on purpose.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Fault {
-    /// A part of `METHOD /path?query`, or of the action of a call. Empty matches every call.
-    #[serde(default)]
-    pub path: String,
-    /// How many calls are hit; every one when absent.
-    #[serde(default)]
-    pub times: Option<u32>,
-    /// What happens to them.
-    pub kind: FaultKind,
-}
-
-impl Fault {
-    /// A fault that hits every matching call until the faults are cleared.
-    pub fn always(path: impl Into<String>, kind: FaultKind) -> Self {
-        Self { path: path.into(), times: None, kind }
-    }
-
-    /// A fault that hits the next `times` matching calls.
-    pub fn times(path: impl Into<String>, times: u32, kind: FaultKind) -> Self {
-        Self { path: path.into(), times: Some(times), kind }
-    }
-}
-
-/// What a fault does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FaultKind {
-    /// Answers this; the call has no effect.
-    Answer {
-        /// The HTTP status.
-        status: u16,
-        /// Headers to add.
-        #[serde(default)]
-        headers: BTreeMap<String, String>,
-        /// The body.
-        #[serde(default)]
-        body: String,
-    },
-    /// Serves the call after so many milliseconds.
-    Delay(u64),
-    /// Never answers; the call has no effect.
-    HangBefore,
-    /// The call takes effect, then never answers.
-    HangAfter,
-    /// A batch call takes effect for the first half of its `Entries`, then never answers.
-    HangHalfway,
-    /// The call takes effect, then the connection closes without an answer.
-    DropAfter,
-}
-
-impl FaultKind {
-    /// An answer with this status and body and no headers.
-    pub fn answer(status: u16, body: impl Into<String>) -> Self {
-        Self::Answer { status, headers: BTreeMap::new(), body: body.into() }
-    }
-
-    /// Adds a header to an `Answer`; leaves other kinds as they are.
-    #[must_use]
-    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        if let Self::Answer { headers, .. } = &mut self {
-            headers.insert(name.into(), value.into());
-        }
-        self
-    }
-}
-
-/// A call that a service received.
-#[derive(Debug, Clone, Serialize)]
-pub struct Request {
-    /// When it arrived, in milliseconds since 1970.
-    pub at_ms: u64,
-    /// The HTTP method.
-    pub method: String,
-    /// Path and query.
-    pub path: String,
-    /// The SQS or SNS action, `METHOD /pattern/{id}` for Conformity, otherwise empty.
-    pub action: String,
-    /// The beginning of the body as text (empty when compressed).
-    pub body: String,
-    /// The answered status; 0 while, or because, there was no answer.
-    pub status: u16,
-    /// Whether a fault hit it.
-    pub faulted: bool,
-}
-
-/// A call as a service sees it.
-pub(crate) struct Call {
-    pub(crate) method: String,
-    pub(crate) path: String,
-    pub(crate) query: String,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
-}
-
-impl Call {
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
-    }
-
-    pub(crate) fn query(&self, name: &str) -> Option<String> {
-        url::form_urlencoded::parse(self.query.as_bytes())
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.into_owned())
-    }
-}
-
-/// What a service answers.
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Bytes,
-}
-
-impl Answer {
-    pub(crate) fn json(status: u16, body: &Value) -> Self {
-        Self::typed(status, "application/json", body.to_string())
-    }
-
-    pub(crate) fn typed(status: u16, content_type: &str, body: impl Into<Bytes>) -> Self {
-        Self { status, headers: vec![("content-type".to_owned(), content_type.to_owned())], body: body.into() }
-    }
-
-    pub(crate) fn empty(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Bytes::new() }
-    }
-
-    pub(crate) fn with(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.headers.push((name.to_owned(), value.into()));
-        self
-    }
-}
-
-/// A simulated service.
-pub(crate) trait Service: Send + Sync + 'static {
-    /// The action of a call, for services that do not put it in the path.
-    fn action(&self, _call: &Call) -> String {
-        String::new()
-    }
-    /// Serves a call.
-    fn answer(&self, call: Call) -> impl Future<Output = Answer> + Send;
-    /// What the service really holds.
-    fn stats(&self) -> Value;
-}
 
 #[derive(Default)]
 struct Log {
@@ -379,6 +239,12 @@ impl Front {
                 tokio::time::sleep(Duration::from_millis(ms)).await;
                 service.answer(call).await
             }
+            Some(FaultKind::Late(ms)) => {
+                let answer = service.answer(call).await;
+                self.faulted.fetch_add(1, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                answer
+            }
             Some(FaultKind::HangBefore) => std::future::pending().await,
             Some(FaultKind::HangAfter) => {
                 service.answer(call).await;
@@ -440,63 +306,4 @@ fn halved(mut call: Call) -> Call {
 /// Ends the task of this connection, and with it the connection, without an answer and without a panic message.
 fn drop_connection<T>() -> T {
     std::panic::resume_unwind(Box::new("connection dropped on purpose"))
-}
-
-fn respond(answer: Answer) -> Response {
-    let mut response = Response::new(axum::body::Body::from(answer.body));
-    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    for (name, value) in answer.headers {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-            response.headers_mut().insert(name, value);
-        }
-    }
-    response
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub(crate) fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .ok()
-        .and_then(|since| u64::try_from(since.as_millis()).ok())
-        .unwrap_or_default()
-}
-
-/// `2026-11-22T10:00:00.000`, in UTC, without a zone.
-pub(crate) fn iso(ms: u64) -> String {
-    let (days, rest) = (ms / 86_400_000, ms % 86_400_000);
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second, milli) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1_000 % 60, rest % 1_000);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}")
-}
-
-/// A stable 64-bit mix, for ids and for the generated scans.
-pub(crate) fn mix(mut value: u64) -> u64 {
-    value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
-}
-
-/// A UUID-shaped text from a number.
-pub(crate) fn uuid(value: u64) -> String {
-    let (a, b) = (mix(value), mix(value ^ 0x5bd1_e995));
-    format!(
-        "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
-        a >> 32,
-        (a >> 16) & 0xffff,
-        a & 0xfff,
-        b >> 52,
-        b & 0xffff_ffff_ffff
-    )
 }
