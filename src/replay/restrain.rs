@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{Side, TargetKind, outbox::Outbox};
 use crate::{
-    clock::millis,
     finding::{Change, Finding},
     restraint::{
         Budget, BudgetSettings, Kept, KeptBy, StormSettings, Storms, in_digest, is_never_kept, owner, storm_notice,
@@ -133,7 +132,7 @@ impl Restraint {
         let began = storms.opened(&finding.rule_id, &finding.account_id, finding.received_at, failing);
         storms.committed();
         if began.is_some() {
-            let most = millis(storms.settings.max_hold);
+            let most = i64::try_from(storms.settings.max_hold.as_millis()).unwrap_or(i64::MAX);
             self.held.insert(finding.rule_id.clone(), BTreeMap::new());
             self.ends.insert((finding.received_at.saturating_add(most), finding.rule_id.clone()));
         }
