@@ -208,6 +208,9 @@ fn wanted_rules(
                 if !used.exceptions {
                     // An account's exceptions are never wiped unless that is asked for.
                     default["exceptions"] = setting["exceptions"].clone();
+                } else if setting["exceptions"].is_object() {
+                    // In words: a platform that keeps what is not sent would keep them.
+                    default["exceptions"] = json!({ "tags": [], "filterTags": [], "resources": [] });
                 }
                 next.entry(id.clone()).or_insert(default);
             }
