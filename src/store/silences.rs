@@ -386,6 +386,6 @@ mod tests {
         assert_eq!(store.paused_targets().expect("read"), [("soc".to_owned(), false)]);
         assert_eq!(store.silences_version().expect("the new tables are there"), 0);
         let version: u32 = store.read(|c| c.query_row("PRAGMA user_version", [], |row| row.get(0))).expect("read");
-        assert_eq!(version, 7);
+        assert_eq!(version, 8);
     }
 }
