@@ -10,6 +10,8 @@ use findings_router::{
     decode::decode,
     finding::{Finding, History, RawMessage},
     route::{LiveRoutes, RouteLimits},
+    siblings::{Failing, Siblings},
+    store::{Known, MemberState, Sent, TicketState},
     track,
 };
 use serde_json::json;
@@ -89,6 +91,67 @@ fn decode_track_score_route(bencher: Bencher<'_, '_>, failing_share: f64) {
             let change = track::track(&finding, None, findings_router::store::Seen::Never);
             let known = track::remember(&finding, change, None, 1);
             let history = Arc::new(track::history(known.as_ref(), finding.received_at));
+            black_box(routes.decide(&finding, change, &history, false, shipped.routes.limits()));
+        }
+    });
+}
+
+/// What the memory of a finding costs: each failing check has failed 64 times of late, has a ticket, an alert and siblings, and
+/// a script asks for all of it. [`decide_without_history`] is the same with an empty memory.
+#[divan::bench(args = FAILING_SHARES)]
+fn decide_with_history(bencher: Bencher<'_, '_>, failing_share: f64) {
+    decide(bencher, failing_share, |finding| {
+        let day = 86_400_000;
+        let at = finding.received_at;
+        let sent = |target, name: &str| Sent { target, name: name.to_owned(), state: TicketState::Open, at: at - day };
+        finding.failed().then(|| Known {
+            row: 1,
+            state: MemberState::Failing,
+            first_seen: at - 90 * day,
+            failing_since: Some(at - day),
+            times_failed: 64,
+            times_resolved: 63,
+            failures: (0..64).map(|number| at - (64 - number) * day / 4).collect(),
+            opened_at: Some(at - 90 * day),
+            reopened_at: Some(at - day),
+            last_resolved_at: Some(at - 2 * day),
+            flapping: true,
+            sent: vec![sent(1, "SOC-24"), sent(3, "1503435956.000247")],
+            ..Known::default()
+        })
+    });
+}
+
+#[divan::bench(args = FAILING_SHARES)]
+fn decide_without_history(bencher: Bencher<'_, '_>, failing_share: f64) {
+    decide(bencher, failing_share, |_| None);
+}
+
+/// Decode, track, score and route with what `known` remembers of a finding; one script reads all of it.
+fn decide(bencher: Bencher<'_, '_>, failing_share: f64, known: impl Fn(&Finding) -> Option<Known>) {
+    let (messages, shipped) = (messages(failing_share), shipped());
+    let routes = shipped.routes.current();
+    let mut siblings = Siblings::default();
+    bencher.counter(ItemsCount::new(EVENTS)).bench_local(|| {
+        for message in &messages {
+            let finding = decoded(message);
+            let known = known(&finding);
+            let change = track::track(&finding, known.as_ref(), findings_router::store::Seen::Never);
+            let next = track::remember(&finding, change, known.as_ref(), 1);
+            let history = track::history(next.as_ref().or(known.as_ref()), finding.received_at);
+            let state = |known: Option<&Known>| known.map(|known| known.state);
+            let others = match (state(known.as_ref()), state(next.as_ref())) {
+                (None, None) => Failing::default(),
+                (before, after) => siblings.others(&finding, before, after),
+            };
+            siblings.begin();
+            let history = Arc::new(History {
+                siblings_failing: others.siblings,
+                fleet_failing: others.fleet,
+                accounts_failing: others.accounts,
+                ticket: known.as_ref().and_then(|known| Some(known.sent.first()?.name.clone())),
+                ..history
+            });
             black_box(routes.decide(&finding, change, &history, false, shipped.routes.limits()));
         }
     });

@@ -24,7 +24,7 @@ pub mod serve;
 pub mod service;
 pub mod settings;
 pub mod shadow;
-mod siblings;
+pub mod siblings;
 pub mod silence;
 pub mod source;
 pub mod store;

@@ -70,7 +70,8 @@ pub async fn upkeep(running: Arc<Running>, metrics: PrometheusHandle, keep: Rete
         metrics::gauge!("findings_router_store_bytes").set(running.store.file_bytes() as f64);
         weigh(&running, rounds);
         warn_of_backlogs(&running.lanes);
-        if rounds.is_multiple_of(60)
+        // Also soon after the start: a router that never runs for a minute must not keep everything.
+        if rounds % 60 == 1
             && let Err(error) = running.store.prune(now_ms(), keep).await
         {
             tracing::error!(error = %error, "upkeep of the store failed");

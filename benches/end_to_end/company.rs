@@ -50,6 +50,18 @@ targets:
         Self { sims, topic, queue, folder }
     }
 
+    /// One script in place of those that are shipped.
+    pub fn script(&self, text: &str) {
+        let routes = self.folder.path().join("routes");
+        for entry in std::fs::read_dir(&routes).expect("the scripts") {
+            let path = entry.expect("an entry").path();
+            if path.extension().is_some_and(|extension| extension == "rhai") {
+                std::fs::remove_file(path).expect("removed");
+            }
+        }
+        std::fs::write(routes.join("only.rhai"), text).expect("written");
+    }
+
     pub fn start(&self) -> Child {
         self.spawn(Command::new(env!("CARGO_BIN_EXE_findings-router")).arg("run"))
     }

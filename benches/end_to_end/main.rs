@@ -4,6 +4,7 @@
 //! ```text
 //! cargo bench --bench end_to_end                          # idle, floor, throughput, mailer
 //! cargo bench --bench end_to_end -- burst                 # 2.2 million events over 200 s
+//! cargo bench --bench end_to_end -- hold                  # 50,000 findings held for an hour: CPU while they wait
 //! cargo bench --bench end_to_end -- throughput --events 200000
 //! ```
 //!
@@ -22,7 +23,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
 struct Args {
-    /// `idle`, `floor`, `throughput`, `burst`, `mailer`; without one: all but `burst`.
+    /// `idle`, `floor`, `throughput`, `burst`, `hold`, `mailer`; without one: all but `burst` and `hold`.
     scenes: Vec<String>,
     /// Events of `throughput`.
     #[arg(long, default_value_t = 100_000)]
@@ -33,6 +34,9 @@ struct Args {
     /// Seconds over which the events of `burst` come in, evenly.
     #[arg(long, default_value_t = 200)]
     burst_seconds: u64,
+    /// Findings of `hold`.
+    #[arg(long, default_value_t = 50_000)]
+    held: u64,
     /// Messages that c7n-mailer is given.
     #[arg(long, default_value_t = 1_000)]
     mailer_messages: u64,
@@ -60,8 +64,9 @@ async fn main() {
             "floor" => floor = Some(scenes::floor(args.events).await),
             "throughput" => ours = Some(scenes::throughput(args.events, floor).await),
             "burst" => scenes::burst(args.burst_events, args.burst_seconds).await,
+            "hold" => scenes::hold(args.held).await,
             "mailer" => scenes::mailer(args.mailer_messages, ours).await,
-            other => panic!("there is no scene `{other}`; there are: idle, floor, throughput, burst, mailer"),
+            other => panic!("there is no scene `{other}`; there are: idle, floor, throughput, burst, hold, mailer"),
         }
     }
 }

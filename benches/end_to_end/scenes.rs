@@ -50,6 +50,32 @@ pub async fn idle() {
     row("CPU in 10 s of rest", format!("{:.0} ms", process::cpu(router.pid()).as_secs_f64() * 1000.0));
 }
 
+/// Findings that a script holds for an hour: what waiting for it costs.
+pub async fn hold(findings: u64) {
+    println!("\nhold: {findings} findings are held for an hour");
+    let company = Company::found(FAST, FAST).await;
+    company.script("fn route(finding) { if finding.failed { hold(\"1h\", \"it may pass\") } else { [] } }");
+    let router = Running(company.start());
+    wait(|| company.sims.aws.request_count() > 0).await;
+    let rest = rest(router.pid()).await;
+    for check in Scan::new(scan(findings, 1.0)) {
+        company.sims.aws.publish(&company.topic, &check).expect("published");
+    }
+    wait(|| company.sims.aws.depth(&company.queue) == (0, 0)).await;
+    let held = self::rest(router.pid()).await;
+    row("CPU in 30 s of rest, nothing held", format!("{:.0} ms", rest.as_secs_f64() * 1000.0));
+    row("CPU in 30 s of rest, all of them held", format!("{:.0} ms", held.as_secs_f64() * 1000.0));
+    row("resident memory", format!("{:.1} MB", process::memory(router.pid()).0));
+}
+
+/// What the router spends in 30 s in which nothing comes in, once it has settled.
+async fn rest(pid: u32) -> Duration {
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let before = process::cpu(pid);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    process::cpu(pid).saturating_sub(before)
+}
+
 /// What the AWS SDK alone takes for the same queue. Answers microseconds of CPU for each event.
 pub async fn floor(events: u64) -> f64 {
     println!("\nfloor: {events} enveloped events received and deleted through the AWS SDK, and nothing else");

@@ -37,7 +37,7 @@ impl ConfigError {
 /// Builds a target's connector; contacts nothing.
 pub fn connect(kind: &str, name: &str, settings: Value, http: &HttpOptions) -> Result<Box<dyn Connector>, ConfigError> {
     Ok(match kind {
-        "archive" => Box::new(read::<archive::ArchiveConfig>(settings)?.connect()?),
+        "archive" => Box::new(read::<archive::ArchiveConfig>(settings)?.connect(http)?),
         "console" => Box::new(read::<console::ConsoleConfig>(settings)?.connect()),
         "file" => Box::new(read::<file::FileConfig>(settings)?.connect()?),
         "jira" => Box::new(read::<jira::JiraConfig>(settings)?.connect(name, http)?),

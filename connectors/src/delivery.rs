@@ -54,6 +54,10 @@ pub trait Connector: Send + Sync {
     /// A request without side effects that shows whether address, credentials and project or channel are right.
     /// Used by `check --probe` and to see whether a paused lane may open again.
     async fn probe(&self, quota: &dyn Quota) -> Health;
+
+    /// The process ends: what the connector still holds goes out, as far as the lane waits for it. Nothing may be lost
+    /// without it.
+    async fn close(&self, _quota: &dyn Quota) {}
 }
 
 /// How much one call takes.

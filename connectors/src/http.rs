@@ -92,11 +92,16 @@ impl Http {
 
     /// A request to the base address followed by `path`.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, self.address(path))
+    }
+
+    /// The base address followed by `path`.
+    pub fn address(&self, path: &str) -> Url {
         let mut url = self.base.clone();
         let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
         url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
         url.set_query(query);
-        self.client.request(method, url)
+        url
     }
 
     /// Sends once. An error says what it means for whoever wants to send again.

@@ -8,18 +8,22 @@ use serde_json::json;
 use super::{Common, DONE, Failure, Format, Outcome, print, settings};
 use crate::{
     clock::now_ms,
-    report::{html, markdown, patches, plain_text, report as count},
+    report::{Allowed, html, markdown, patches, plain_text, report as count},
+    restraint::BudgetSettings,
     store::{Access, Store},
 };
+
+/// Interrupts for each owner and day, where nobody says how many.
+const USUAL: usize = 20;
 
 #[derive(Args)]
 pub struct NoiseArgs {
     /// Days to look back; decisions and answers are kept for `keep_decisions`.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=366))]
     days: u16,
-    /// Interrupts that an owner may have in a day.
-    #[arg(long, default_value_t = 20)]
-    budget: usize,
+    /// Interrupts that an owner may have in a day; without it, those of `budget` in router.yaml, else 20.
+    #[arg(long)]
+    budget: Option<usize>,
     /// Also writes the report as one page with charts.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -34,12 +38,27 @@ pub struct NoiseArgs {
     conformity_in_git: String,
 }
 
+/// What the command line says, else the settings.
+fn allowed(asked: Option<usize>, settings: Option<&BudgetSettings>) -> Allowed {
+    let number = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+    match (asked, settings) {
+        (Some(each), _) => Allowed { each, ..Allowed::default() },
+        (None, Some(budget)) => Allowed {
+            each: number(budget.interrupts),
+            owners: budget.owners.iter().map(|(owner, count)| (owner.clone(), number(*count))).collect(),
+        },
+        (None, None) => Allowed { each: USUAL, ..Allowed::default() },
+    }
+}
+
 pub fn report(common: &Common, args: NoiseArgs) -> Outcome {
-    let store = Store::open(&settings(common)?.store, Access::Command)?;
+    let settings = settings(common)?;
+    let allowed = allowed(args.budget, settings.service.budget.as_ref());
+    let store = Store::open(&settings.store, Access::Command)?;
     let now = now_ms();
     let from = now - i64::from(args.days) * 86_400_000;
     let (findings, interrupts, tickets) = (store.noise_findings()?, store.told_since(from)?, store.open_tickets()?);
-    let report = count(&findings, &interrupts, &tickets, (from, now), args.budget);
+    let report = count(&findings, &interrupts, &tickets, (from, now), &allowed);
     let failed = |path: &PathBuf, error: std::io::Error| Failure::failed(format!("write {}: {error}", path.display()));
     if let Some(path) = &args.html {
         std::fs::write(path, html(&report)).map_err(|error| failed(path, error))?;

@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeMap,
+    fs::File,
+    io::{BufWriter, Write},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,7 +14,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{Common, DONE, FAILED, Failure, Format, Outcome, print, routes::invalid};
 use crate::{
     replay::{
-        Changes, Counts, Difference, Group, Input, Moves, Replay, Report, ScriptSet, TargetKind, markdown, report,
+        Changes, Counts, Difference, Group, Input, Moves, Replay, Replayed, Report, ScriptSet, TargetKind, markdown,
+        report,
     },
     route::{RouteLimits, Routes},
     settings::Outline,
@@ -60,6 +63,9 @@ pub struct ReplayArgs {
     /// Examples of each kind of difference.
     #[arg(long, default_value_t = 5)]
     examples: usize,
+    /// Also writes what either set would have opened, reopened and resolved and when: JSON lines.
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
 }
 
 pub fn replay(common: &Common, args: ReplayArgs) -> Outcome {
@@ -88,8 +94,13 @@ pub fn replay(common: &Common, args: ReplayArgs) -> Outcome {
     };
     let sets = (set(&old), set(&new));
     let bar = progress();
-    let replayed = Replay { old, new, limits, kinds, storms, budget }.run(inputs, &|lines| bar.inc(lines));
+    let replayed = Replay { old, new, limits, kinds, storms, budget, journal: args.journal.is_some() }
+        .run(inputs, &|lines| bar.inc(lines));
     bar.finish_and_clear();
+    if let Some(path) = &args.journal {
+        write_journal(path, &replayed)
+            .map_err(|error| Failure::failed(format!("write {}: {error}", path.display())))?;
+    }
     let report = report(replayed, sets.0, sets.1, args.examples);
     match common.format {
         Format::Markdown => print!("{}", markdown(&report)),
@@ -103,6 +114,15 @@ pub fn replay(common: &Common, args: ReplayArgs) -> Outcome {
         eprintln!("error: no check in {}: nothing was compared", args.events.join(", "));
     }
     Ok(if report.archive.damage.is_empty() && report.archive.checks > 0 { DONE } else { FAILED })
+}
+
+fn write_journal(path: &Path, replayed: &Replayed) -> std::io::Result<()> {
+    let mut out = BufWriter::new(File::create(path)?);
+    for line in replayed.journal() {
+        serde_json::to_writer(&mut out, &line)?;
+        out.write_all(b"\n")?;
+    }
+    out.flush()
 }
 
 /// router.yaml, if there is one; one that was named must be there.

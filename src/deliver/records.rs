@@ -77,6 +77,9 @@ pub(super) async fn run(lane: Arc<Lane>, queue: Arc<RecordQueue>, stop: Cancella
     while let Ok(Some(sent)) = tokio::time::timeout(Duration::from_secs(10), sending.join_next()).await {
         finish(&lane, &queue, &mut progress, sent).await;
     }
+    if tokio::time::timeout(Duration::from_secs(10), lane.connector.close(&*lane.quota)).await.is_err() {
+        tracing::warn!(target = %lane.name, "what the target still held did not go out in time; the next start goes on");
+    }
 }
 
 async fn start(lane: &Arc<Lane>, queue: &RecordQueue, progress: &mut Progress, sending: &mut JoinSet<Sent>) {

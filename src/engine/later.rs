@@ -23,7 +23,7 @@ impl Engine {
         for (hold, json) in self.store.due_holds(batch.now_ms, 200)? {
             batch.unholds.push((hold.finding, Some(hold.script.clone())));
             // The others decided when it came; and a held script may not hold for ever.
-            self.once_more(&routes, json, &mut batch, |decision| {
+            self.once_more(&routes, json, &mut batch, Some(&hold.script), |decision| {
                 decision.keep_only(&hold.script);
                 decision.actions.retain(|action| matches!(action, Action::Send(_)));
             })?;
@@ -45,7 +45,7 @@ impl Engine {
             let Some(json) = json else { continue };
             let targets = self.targets.clone();
             // What was not muted went out when it came. A hold was over before anything could be muted.
-            self.once_more(&routes, json, &mut batch, |decision| {
+            self.once_more(&routes, json, &mut batch, None, |decision| {
                 decision.actions.retain(|action| match action {
                     Action::Send(send) => targets.get(&send.target).is_some_and(|target| muted.contains(&target.id)),
                     Action::Hold { .. } => false,
@@ -56,12 +56,13 @@ impl Engine {
     }
 
     /// Decides again on a finding that still fails; `keep` takes away what is not to happen twice. The finding, also where
-    /// it fails no more.
+    /// it fails no more. `held_by`: the script whose hold is over, where it is one.
     pub(super) fn once_more(
         &mut self,
         routes: &Routes,
         json: Vec<u8>,
         batch: &mut Batch,
+        held_by: Option<&str>,
         keep: impl FnOnce(&mut Decision),
     ) -> Result<Option<Arc<Finding>>, StoreError> {
         let message = RawMessage { body: json, received_at: batch.now_ms, ..RawMessage::default() };
@@ -77,6 +78,9 @@ impl Engine {
         let history = self.history(routes, &finding, Some(&known), failing, batch.now_ms);
         let mut decision = routes.decide(&finding, change, &history, true, self.routes.limits());
         keep(&mut decision);
+        if held_by.is_some() {
+            self.shadow(&finding, change, &history, held_by, &decision);
+        }
         self.mute(&finding, change, &mut decision, batch.now_ms);
         self.restrain(&finding, change, &mut decision, (Some(&known), true), batch)?;
         let event = Event { finding: &finding, change, decision: &decision, sent_at: batch.now_ms, held: true };

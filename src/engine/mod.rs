@@ -79,10 +79,18 @@ impl Engine {
         self.shadow = Some(shadow);
     }
 
-    fn shadow(&self, finding: &Arc<Finding>, change: Change, history: &Arc<History>, held: bool, live: &Decision) {
+    /// `held_by`: the script whose hold is over.
+    fn shadow(
+        &self,
+        finding: &Arc<Finding>,
+        change: Change,
+        history: &Arc<History>,
+        held_by: Option<&str>,
+        live: &Decision,
+    ) {
         if let Some(shadow) = &self.shadow {
-            let (finding, history) = (Arc::clone(finding), Arc::clone(history));
-            shadow.compare(Decided { finding, change, history, held, opens: opens(change), live: live.clone() });
+            let (finding, history, held_by) = (Arc::clone(finding), Arc::clone(history), held_by.map(str::to_owned));
+            shadow.compare(Decided { finding, change, history, held_by, opens: opens(change), live: live.clone() });
         }
     }
 
@@ -197,7 +205,7 @@ impl Engine {
         };
         let history = self.history(routes, &finding, memory, failing, finding.received_at);
         let mut decision = routes.decide(&finding, change, &history, false, self.routes.limits());
-        self.shadow(&finding, change, &history, false, &decision);
+        self.shadow(&finding, change, &history, None, &decision);
         self.spare(memory, change, &mut decision, batch);
         self.mute(&finding, change, &mut decision, batch.now_ms);
         self.restrain(&finding, change, &mut decision, (memory, false), batch)?;

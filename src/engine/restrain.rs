@@ -69,7 +69,7 @@ impl Engine {
                 // A hold was over before there was anything to keep.
                 let keep =
                     |decision: &mut Decision| decision.actions.retain(|action| matches!(action, Action::Send(_)));
-                let Some(finding) = self.once_more(&routes, json, &mut batch, keep)? else { continue };
+                let Some(finding) = self.once_more(&routes, json, &mut batch, None, keep)? else { continue };
                 let mut gone = notice::notice(&finding, &Known { row, ..Known::default() }, 0, "");
                 gone.ended = Some(format!("Released by {by}: what it held is decided now"));
                 batch.wishes.push(Wish::Leave {

@@ -96,7 +96,7 @@ impl Judge {
         let Some(known) = step.known.as_ref().filter(|_| step.remembers) else { return };
         let passes = matches!(step.change, Change::Resolved | Change::Suppressed);
         if passes {
-            self.outbox.resolve(known.row, step.finding.received_at);
+            self.outbox.resolve(known.row, &step.finding);
             for ((side, script), at) in self.waiting.remove(&known.row).into_iter().flat_map(|held| held.deadlines) {
                 self.due.remove(&(at, known.row, side, script));
             }
@@ -227,7 +227,7 @@ impl Judge {
         due.sort_by_key(|(.., decision)| std::cmp::Reverse(decision.score));
         for (row, notice, step, decision) in due {
             self.decided_later(side, &step, decision, ask);
-            self.outbox.leave(side, notice, row, at);
+            self.outbox.leave(side, notice, row, &step.finding);
         }
     }
 

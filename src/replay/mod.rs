@@ -22,8 +22,8 @@ use judge::Failed;
 pub(crate) use markdown::code;
 pub use markdown::markdown;
 use memory::Memory;
-use outbox::{Entry, TargetState};
-pub use outbox::{Side, TargetKind};
+use outbox::{Entry, Noted, TargetState};
+pub use outbox::{Happened, Side, TargetKind};
 pub use read::{Damage, Input};
 pub use report::{
     Archive, Changes, Counts, Difference, Digests, Example, FailedAt, Group, Moves, Report, ScriptSet, TargetRow,
@@ -46,6 +46,8 @@ pub struct Replay {
     /// What router.yaml keeps back of either set.
     pub storms: Option<StormSettings>,
     pub budget: Option<BudgetSettings>,
+    /// Keeps everything that either set would have done, see [`Replayed::journal`].
+    pub journal: bool,
 }
 
 /// A part of a line that holds no check.
@@ -62,9 +64,46 @@ pub struct Replayed {
     targets: BTreeMap<String, TargetState>,
     /// Rule and account of what stands behind a digest.
     about: HashMap<i64, (Arc<str>, Arc<str>)>,
+    journal: Vec<Noted>,
     failures: BTreeMap<(Side, String), Failed>,
     open_holds: [usize; 2],
     archive: Archive,
+}
+
+/// What one set would have done at a target.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct JournalLine {
+    /// Milliseconds since the epoch. A digest goes out at `until`.
+    pub at: i64,
+    pub set: Side,
+    pub what: Happened,
+    pub target: String,
+    pub channel: Option<String>,
+    /// Group or window of a digest, else the check id.
+    pub subject: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<i64>,
+    /// The finding because of which it happened.
+    pub check_id: String,
+}
+
+impl Replayed {
+    /// What either set would have done, in order. Targets that take records have no part in it.
+    pub fn journal(&self) -> impl Iterator<Item = JournalLine> {
+        self.journal.iter().map(|noted| {
+            let entry = &self.entries[noted.entry];
+            JournalLine {
+                at: noted.at,
+                set: noted.side,
+                what: noted.what,
+                target: entry.target.to_string(),
+                channel: entry.channel.as_deref().map(str::to_owned),
+                subject: entry.subject.to_string(),
+                until: entry.until,
+                check_id: noted.check_id.to_string(),
+            }
+        })
+    }
 }
 
 /// Of the lines that hold no check, so many are named.
@@ -90,6 +129,7 @@ impl Replay {
             entries: judge.outbox.entries,
             targets: judge.outbox.targets.into_iter().collect(),
             about: judge.outbox.about,
+            journal: judge.outbox.journal.unwrap_or_default(),
             failures: judge.failures,
             open_holds,
             archive,

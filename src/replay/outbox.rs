@@ -119,6 +119,27 @@ impl TargetState {
     }
 }
 
+/// What happened to an entry under one set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Happened {
+    /// A new ticket or alert.
+    Opens,
+    /// One more finding behind it; of a digest, one that it will tell of.
+    Joins,
+    Reopens,
+    Resolves,
+}
+
+/// One of them, as it is kept for a journal.
+pub(super) struct Noted {
+    pub at: i64,
+    pub side: Side,
+    pub entry: usize,
+    pub what: Happened,
+    pub check_id: Arc<str>,
+}
+
 /// What a send came to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Shown {
@@ -141,13 +162,16 @@ pub(super) struct Outbox {
     /// Rule and account of each finding that stands behind a digest.
     pub about: HashMap<i64, (Arc<str>, Arc<str>)>,
     words: HashSet<Arc<str>>,
+    /// Everything that happened, in order, where somebody asked for it.
+    pub journal: Option<Vec<Noted>>,
 }
 
 impl Outbox {
-    pub fn new(kinds: impl IntoIterator<Item = (String, TargetKind)>) -> Self {
+    /// `journal`: keeps what happens.
+    pub fn new(kinds: impl IntoIterator<Item = (String, TargetKind)>, journal: bool) -> Self {
         let target = |kind| TargetState { given: Some(kind), ..TargetState::default() };
         let targets = kinds.into_iter().map(|(name, kind)| (name, target(kind))).collect();
-        Self { targets, ..Self::default() }
+        Self { targets, journal: journal.then(Vec::new), ..Self::default() }
     }
 
     /// How the target takes what it is sent, as far as that is known by now.
@@ -221,6 +245,11 @@ impl Outbox {
             life.members.insert(row);
         }
         let created = life.creates == 0;
+        let what = match (created, life.open) {
+            (true, _) if until.is_none() => Some(Happened::Opens),
+            (false, false) => Some(Happened::Reopens),
+            (_, _) => joins.then_some(Happened::Joins),
+        };
         if created {
             life.creates = 1;
             life.owner = owner;
@@ -232,7 +261,17 @@ impl Outbox {
             life.reopens += 1;
         }
         life.open = true;
+        if let Some(what) = what {
+            self.note(side, index, what, finding);
+        }
         Some(Shown { entry: index, created, joins })
+    }
+
+    fn note(&mut self, side: Side, entry: usize, what: Happened, finding: &Finding) {
+        if self.journal.is_some() {
+            let (at, check_id) = (finding.received_at, self.word(&finding.id));
+            self.journal.get_or_insert_default().push(Noted { at, side, entry, what, check_id });
+        }
     }
 
     fn new_entry(&mut self, key: Key, finding: &Finding, until: Option<i64>) -> usize {
@@ -263,29 +302,28 @@ impl Outbox {
         }
     }
 
-    /// The finding passes or is suppressed at `now`: what only it stood behind is resolved, and leaves a digest that was not
-    /// sent yet.
-    pub fn resolve(&mut self, row: i64, now: i64) {
+    /// The finding passes or is suppressed: what only it stood behind is resolved, and it leaves a digest that was not sent yet.
+    pub fn resolve(&mut self, row: i64, finding: &Finding) {
         for side in Side::BOTH {
             for index in self.members[side.index()].remove(&row).unwrap_or_default() {
-                self.left(side, index, row, now);
+                self.left(side, index, row, finding);
             }
         }
     }
 
     /// The finding still fails, and stands behind this entry no more.
-    pub fn leave(&mut self, side: Side, index: usize, row: i64, now: i64) {
+    pub fn leave(&mut self, side: Side, index: usize, row: i64, finding: &Finding) {
         let of_row = self.members[side.index()].entry(row).or_default();
         let before = of_row.len();
         of_row.retain(|&other| other != index);
         if of_row.len() < before {
-            self.left(side, index, row, now);
+            self.left(side, index, row, finding);
         }
     }
 
-    fn left(&mut self, side: Side, index: usize, row: i64, now: i64) {
+    fn left(&mut self, side: Side, index: usize, row: i64, finding: &Finding) {
         let entry = &mut self.entries[index];
-        if entry.until.is_some_and(|until| until <= now) {
+        if entry.until.is_some_and(|until| until <= finding.received_at) {
             return;
         }
         let life = &mut entry.lives[side.index()];
@@ -297,7 +335,10 @@ impl Outbox {
             life.open = false;
             match entry.until {
                 Some(_) => life.creates = 0,
-                None => life.resolves += 1,
+                None => {
+                    life.resolves += 1;
+                    self.note(side, index, Happened::Resolves, finding);
+                }
             }
         }
     }
@@ -350,10 +391,10 @@ mod tests {
             outbox.send(Side::New, &grouped, &b, Some(2)),
             Some(Shown { entry: 0, created: false, joins: false })
         );
-        outbox.resolve(1, 0);
+        outbox.resolve(1, &a);
         assert_eq!(outbox.entries[0].lives[1].resolves, 0);
-        outbox.resolve(2, 0);
-        outbox.resolve(2, 0);
+        outbox.resolve(2, &b);
+        outbox.resolve(2, &b);
         assert_eq!(outbox.entries[0].lives[1].resolves, 1);
         outbox.send(Side::New, &grouped, &a, Some(1));
         let life = &outbox.entries[0].lives[1];
@@ -363,7 +404,7 @@ mod tests {
 
     #[test]
     fn a_target_that_is_sent_a_passing_check_takes_records_unless_router_yaml_says_otherwise() {
-        let mut outbox = Outbox::new([("soc".to_owned(), TargetKind::Stateful)]);
+        let mut outbox = Outbox::new([("soc".to_owned(), TargetKind::Stateful)], false);
         for target in ["siem", "soc", "devs"] {
             outbox.send(Side::Old, &send(target, None), &finding("a", Status::Failure), Some(1));
         }

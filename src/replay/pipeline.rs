@@ -123,7 +123,7 @@ fn keep_order(
     let mut outcome = Outcome {
         memory: Memory::new(),
         judge: Judge::new(
-            Outbox::new(replay.kinds.clone()),
+            Outbox::new(replay.kinds.clone(), replay.journal),
             Side::BOTH.map(|_| Restraint::new(replay.storms.clone(), replay.budget.clone())),
         ),
         damage: Vec::new(),

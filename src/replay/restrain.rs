@@ -132,7 +132,7 @@ impl Restraint {
         let began = storms.opened(&finding.rule_id, &finding.account_id, finding.received_at, failing);
         storms.committed();
         if began.is_some() {
-            let most = i64::try_from(storms.settings.max_hold.as_millis()).unwrap_or(i64::MAX);
+            let most = storms.settings.max_hold_ms();
             self.held.insert(finding.rule_id.clone(), BTreeMap::new());
             self.ends.insert((finding.received_at.saturating_add(most), finding.rule_id.clone()));
         }

@@ -31,7 +31,7 @@ pub struct NoiseReport {
     pub by_day: Vec<usize>,
     pub rules: Vec<RuleNoise>,
     pub flappers: Vec<Flapper>,
-    /// Interrupts that an owner may have in a day.
+    /// Interrupts that an owner may have in a day, unless it has a number of its own.
     pub budget: usize,
     pub owners: Vec<OwnerNoise>,
     pub time_to_fix: Vec<FixTime>,
@@ -69,6 +69,8 @@ pub struct OwnerNoise {
     pub owner: String,
     pub interrupts: usize,
     pub worst_day: usize,
+    /// Interrupts that it may have in a day.
+    pub budget: usize,
     pub days_over_budget: usize,
     /// The rule that most of them came from.
     pub because_of: String,
@@ -111,13 +113,27 @@ pub enum SuggestionKind {
     SwitchOff,
 }
 
+/// How often people may be interrupted in a day.
+#[derive(Clone, Debug, Default)]
+pub struct Allowed {
+    pub each: usize,
+    /// Owners with a number of their own.
+    pub owners: BTreeMap<String, usize>,
+}
+
+impl Allowed {
+    fn of(&self, owner: &str) -> usize {
+        self.owners.get(owner).copied().unwrap_or(self.each)
+    }
+}
+
 /// Counts everything. `interrupts` are those since `from_ms`.
 pub fn report(
     findings: &[NoiseFinding],
     interrupts: &[Told],
     tickets: &[OpenTicket],
     (from_ms, to_ms): (i64, i64),
-    budget: usize,
+    allowed: &Allowed,
 ) -> NoiseReport {
     let by_id: BTreeMap<i64, &NoiseFinding> = findings.iter().map(|finding| (finding.id, finding)).collect();
     let mut of_finding: BTreeMap<i64, usize> = BTreeMap::new();
@@ -138,8 +154,8 @@ pub fn report(
         interrupts: interrupts.len(),
         by_day,
         flappers: flappers(findings, &of_finding),
-        budget,
-        owners: owners(&by_id, interrupts, from_ms, budget),
+        budget: allowed.each,
+        owners: owners(&by_id, interrupts, from_ms, allowed),
         time_to_fix: time_to_fix(findings, from_ms),
         tickets_by_age: ages(tickets, to_ms),
         rules: rules.into_iter().take(TOP).collect(),
@@ -198,7 +214,7 @@ fn owners(
     findings: &BTreeMap<i64, &NoiseFinding>,
     interrupts: &[Told],
     from_ms: i64,
-    budget: usize,
+    allowed: &Allowed,
 ) -> Vec<OwnerNoise> {
     let mut names: BTreeMap<i64, String> = BTreeMap::new();
     let mut days: BTreeMap<String, BTreeMap<i64, usize>> = BTreeMap::new();
@@ -212,10 +228,12 @@ fn owners(
     let mut owners: Vec<OwnerNoise> = days
         .into_iter()
         .map(|(owner, days)| {
+            let budget = allowed.of(&owner);
             let most = rules[&owner].iter().max_by_key(|(rule, count)| (**count, std::cmp::Reverse(**rule)));
             OwnerNoise {
                 interrupts: days.values().sum(),
                 worst_day: days.values().copied().max().unwrap_or(0),
+                budget,
                 days_over_budget: days.values().filter(|count| **count > budget).count(),
                 because_of: most.map_or_else(String::new, |(rule, count)| format!("{rule} ({count})")),
                 owner,

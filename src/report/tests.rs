@@ -47,7 +47,7 @@ fn busy() -> NoiseReport {
         name: "SOC-1".to_owned(),
         since: NOW - days * DAY,
     });
-    report(&findings, &interrupts, &tickets, (NOW - 30 * DAY, NOW), 5)
+    report(&findings, &interrupts, &tickets, (NOW - 30 * DAY, NOW), &Allowed { each: 5, ..Allowed::default() })
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn text_of_findings_is_markup_nowhere() {
 
 #[test]
 fn a_report_of_nothing_is_a_report() {
-    let report = report(&[], &[], &[], (NOW - DAY, NOW), 20);
+    let report = report(&[], &[], &[], (NOW - DAY, NOW), &Allowed::default());
     assert_eq!(report.interrupts, 0);
     assert!(html(&report).contains("0 interrupts in 1 days"));
     assert!(plain_text(&report).starts_with("0 interrupts"));

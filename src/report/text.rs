@@ -51,7 +51,7 @@ pub(super) fn sheets(report: &NoiseReport) -> Vec<Sheet> {
         },
         Sheet {
             title: "Owners",
-            heads: &["owner", "interrupts", "worst day", "days over budget", "mostly because of"],
+            heads: &["owner", "interrupts", "worst day", "budget", "days over it", "mostly because of"],
             rows: report
                 .owners
                 .iter()
@@ -60,6 +60,7 @@ pub(super) fn sheets(report: &NoiseReport) -> Vec<Sheet> {
                         owner.owner.clone(),
                         number(owner.interrupts),
                         number(owner.worst_day),
+                        number(owner.budget),
                         number(owner.days_over_budget),
                         owner.because_of.clone(),
                     ]

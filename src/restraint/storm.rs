@@ -31,6 +31,13 @@ pub struct StormSettings {
     pub max_hold: Duration,
 }
 
+impl StormSettings {
+    /// `max_hold` in milliseconds.
+    pub fn max_hold_ms(&self) -> i64 {
+        millis(self.max_hold)
+    }
+}
+
 fn ten() -> usize {
     10
 }

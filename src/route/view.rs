@@ -21,69 +21,6 @@ pub struct View {
 #[derive(Clone)]
 pub struct HistoryView(Arc<History>, i64);
 
-/// What a script may ask of `finding`.
-pub const FIELDS: &[&str] = &[
-    "config_changed",
-    "id",
-    "key",
-    "account_id",
-    "account_name",
-    "cloud_account",
-    "provider",
-    "organisation_id",
-    "service",
-    "region",
-    "resource",
-    "resource_type",
-    "ccrn",
-    "rule_id",
-    "rule_title",
-    "message",
-    "link",
-    "fix_url",
-    "risk",
-    "risk_rank",
-    "status",
-    "failed",
-    "suppressed",
-    "not_scored",
-    "categories",
-    "compliances",
-    "tags",
-    "extra",
-    "cost",
-    "waste",
-    "created_at",
-    "discovered_at",
-    "modified_at",
-    "env",
-    "score",
-    "change",
-    "held",
-    "now",
-    "history",
-];
-
-/// What a script may ask of `finding.history`.
-pub const HISTORY: &[&str] = &[
-    "first_seen",
-    "failing_for_hours",
-    "times_failed_7d",
-    "times_failed_30d",
-    "flapping",
-    "ticket",
-    "ticket_state",
-    "opened_at",
-    "reopened_at",
-    "resolved_at",
-    "last_sent",
-    "last_sent_by",
-    "siblings_failing",
-    "fleet_failing",
-    "accounts_failing",
-    "silence",
-];
-
 fn time(value: Option<i64>) -> Dynamic {
     value.map_or(Dynamic::UNIT, Dynamic::from)
 }
@@ -126,28 +63,38 @@ fn silence(silence: &Muting) -> Dynamic {
     map.into()
 }
 
-macro_rules! texts {
-    ($engine:ident, $shown:ident, $($name:literal => $field:ident),* $(,)?) => {
-        $($engine.register_get($name, move |view: &mut View| $shown.text(&view.finding.$field));)*
+/// One list for both: what scripts may ask, which the linter knows, and what answers them.
+macro_rules! getters {
+    ($(#[$doc:meta])* $list:ident, $register:ident($shown:ident) { $($name:literal => $get:expr),* $(,)? }) => {
+        $(#[$doc])*
+        pub const $list: &[&str] = &[$($name),*];
+
+        fn $register(engine: &mut Engine, $shown: Shown) {
+            $(engine.register_get($name, $get);)*
+        }
     };
 }
 
-macro_rules! values {
-    ($engine:ident, $($name:literal => $get:expr),* $(,)?) => {
-        $($engine.register_get($name, $get);)*
-    };
-}
-
-pub fn register(engine: &mut Engine, shown: Shown) {
-    engine.register_type_with_name::<View>("Finding").register_type_with_name::<HistoryView>("History");
-    texts!(engine, shown,
-        "id" => id, "key" => id, "account_id" => account_id, "account_name" => account_name,
-        "cloud_account" => cloud_account, "provider" => provider, "organisation_id" => organisation_id,
-        "service" => service, "region" => region, "resource" => resource, "resource_type" => resource_type,
-        "ccrn" => ccrn, "rule_id" => rule_id, "rule_title" => rule_title, "message" => message, "link" => link,
-        "fix_url" => fix_url,
-    );
-    values!(engine,
+getters! {
+    /// What a script may ask of `finding`.
+    FIELDS, register_finding(shown) {
+        "id" => move |view: &mut View| shown.text(&view.finding.id),
+        "key" => move |view: &mut View| shown.text(&view.finding.id),
+        "account_id" => move |view: &mut View| shown.text(&view.finding.account_id),
+        "account_name" => move |view: &mut View| shown.text(&view.finding.account_name),
+        "cloud_account" => move |view: &mut View| shown.text(&view.finding.cloud_account),
+        "provider" => move |view: &mut View| shown.text(&view.finding.provider),
+        "organisation_id" => move |view: &mut View| shown.text(&view.finding.organisation_id),
+        "service" => move |view: &mut View| shown.text(&view.finding.service),
+        "region" => move |view: &mut View| shown.text(&view.finding.region),
+        "resource" => move |view: &mut View| shown.text(&view.finding.resource),
+        "resource_type" => move |view: &mut View| shown.text(&view.finding.resource_type),
+        "ccrn" => move |view: &mut View| shown.text(&view.finding.ccrn),
+        "rule_id" => move |view: &mut View| shown.text(&view.finding.rule_id),
+        "rule_title" => move |view: &mut View| shown.text(&view.finding.rule_title),
+        "message" => move |view: &mut View| shown.text(&view.finding.message),
+        "link" => move |view: &mut View| shown.text(&view.finding.link),
+        "fix_url" => move |view: &mut View| shown.text(&view.finding.fix_url),
         "risk" => |view: &mut View| ImmutableString::from(view.finding.risk.as_str()),
         "risk_rank" => |view: &mut View| i64::from(view.finding.risk.rank()),
         "status" => |view: &mut View| ImmutableString::from(view.finding.status.as_str()),
@@ -170,8 +117,12 @@ pub fn register(engine: &mut Engine, shown: Shown) {
         "held" => |view: &mut View| view.held,
         "now" => |view: &mut View| view.finding.received_at,
         "history" => |view: &mut View| HistoryView(Arc::clone(&view.history), view.finding.received_at),
-    );
-    values!(engine,
+    }
+}
+
+getters! {
+    /// What a script may ask of `finding.history`.
+    HISTORY, register_history(_shown) {
         "first_seen" => |view: &mut HistoryView| time(view.0.first_seen),
         "failing_for_hours" => |view: &mut HistoryView| {
             view.0.failing_since.map_or(0, |since| (view.1 - since).max(0) / 3_600_000)
@@ -192,8 +143,47 @@ pub fn register(engine: &mut Engine, shown: Shown) {
         "fleet_failing" => |view: &mut HistoryView| i64::from(view.0.fleet_failing),
         "accounts_failing" => |view: &mut HistoryView| i64::from(view.0.accounts_failing),
         "silence" => |view: &mut HistoryView| view.0.silence.as_ref().map_or(Dynamic::UNIT, silence),
-    );
+    }
+}
+
+pub fn register(engine: &mut Engine, shown: Shown) {
+    engine.register_type_with_name::<View>("Finding").register_type_with_name::<HistoryView>("History");
+    register_finding(engine, shown);
+    register_history(engine, shown);
     engine.register_fn("to_string", |view: &mut View| view.finding.id.clone());
     engine.register_fn("has_tag", |view: View, key: &str| view.finding.tag(key).is_some());
     engine.register_fn("has_tag", |view: View, key: &str, value: &str| view.finding.tag(key) == Some(value));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_the_linter_knows_is_answered_and_documented() {
+        let mut engine = Engine::new();
+        register(&mut engine, Shown { text: 100, entries: 10 });
+        let mut scope = rhai::Scope::new();
+        scope.push(
+            "finding",
+            View {
+                finding: Arc::new(Finding::default()),
+                change: Change::Opened,
+                history: Arc::new(History::default()),
+                env: "prod".into(),
+                score: 0,
+                held: false,
+            },
+        );
+        let guide = include_str!("../../routes/README.md").split('`').skip(1).step_by(2);
+        let words: Vec<&str> =
+            guide.flat_map(|code| code.split(|c: char| !(c.is_alphanumeric() || c == '_'))).collect();
+        let all = FIELDS.iter().map(|name| (name, format!("finding.{name}")));
+        for (name, field) in all.chain(HISTORY.iter().map(|name| (name, format!("finding.history.{name}")))) {
+            let answer = engine.eval_with_scope::<Dynamic>(&mut scope, &field);
+            assert!(answer.is_ok(), "{field}: {answer:?}");
+            assert!(words.contains(name), "routes/README.md says nothing of {field}");
+        }
+        assert!(engine.eval_with_scope::<Dynamic>(&mut scope, "finding.histroy").is_err());
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use simulators::{Fault, FaultKind};
+
 use crate::support::{Bench, check, until};
 
 const T: i64 = 1_795_000_000_000;
@@ -55,4 +57,79 @@ async fn a_router_that_is_killed_leaves_an_archive_that_a_replay_reads_and_nothi
     assert_eq!(report["archive"]["damage"], serde_json::json!([]));
     assert_eq!(report["archive"]["rejected"], 0);
     assert_eq!(report["appear"]["total"], count);
+}
+
+const BUCKET: &str = "s3: { bucket: acme-checks, prefix: checks/ }";
+
+/// Every check goes to the archive, whose finished files go to a bucket.
+async fn with_bucket() -> Bench {
+    let bench = Bench::start().await;
+    let path: PathBuf = bench.folder().join("router.yaml");
+    let text = std::fs::read_to_string(&path).expect("router.yaml");
+    let target =
+        format!("targets:\n  archive: {{ type: archive, path: ./archive, rotate: {{ max_bytes: 200 }}, {BUCKET} }}\n");
+    std::fs::write(&path, text.replacen("targets:\n", &target, 1)).expect("written");
+    bench.script("archive", "fn route(finding) { [ send(\"archive\") ] }");
+    bench
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_that_is_killed_while_it_puts_a_file_loses_nothing_and_the_bucket_feeds_a_replay() {
+    let bench = with_bucket().await;
+    bench.sims.aws.create_bucket("acme-checks");
+    // The first put is applied, and nobody hears of it.
+    bench.sims.aws.fault(Fault::times("PUT /acme-checks/checks/", 1, FaultKind::HangAfter));
+    let count = 600;
+    let mut fed = 0;
+    let mut feed = |more: usize| {
+        for number in fed..fed + more {
+            bench.sims.aws.send(&bench.queue, &check(&format!("r{number}"), "FAILURE", T));
+        }
+        fed += more;
+    };
+    feed(200);
+    let mut router = bench.spawn();
+    until("something is archived", || files(&bench).iter().any(|(_, size)| *size > 0)).await;
+    feed(200);
+    until("the first file is put", || bench.sims.aws.faulted_count() == 1).await;
+    router.kill().expect("killed");
+    router.wait().expect("gone");
+    assert!(files(&bench).iter().any(|(name, _)| name.ends_with(".zst")), "it stays until the put is acknowledged");
+    feed(200);
+    bench.settle().await;
+    assert_eq!(files(&bench), [], "an orderly end leaves nothing here");
+    let objects = bench.sims.aws.objects("acme-checks");
+    let copy = bench.folder().join("copy");
+    std::fs::create_dir_all(&copy).expect("a folder");
+    for (key, bytes) in &objects {
+        let name = key.strip_prefix("checks/").expect("the prefix");
+        std::fs::write(copy.join(name), bytes).expect("written");
+    }
+    std::fs::write(bench.folder().join("routes/archive.rhai"), "fn route(f) { [ send(\"soc\") ] }").expect("written");
+    let report = bench.json(&["routes", "replay", "./copy", "--routes", "./routes"]).await;
+    assert!(objects.len() > 1, "{}", objects.len());
+    assert_eq!(report["archive"]["changes"]["opened"], count, "{}", report["archive"]);
+    assert_eq!(report["archive"]["damage"], serde_json::json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_can_not_be_used_is_refused_before_the_router_starts() {
+    let bench = with_bucket().await;
+    let probe = bench.output(&["check", "--probe"]).await;
+    let said = [probe.stdout, probe.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(probe.status.code() == Some(1) && said.contains("NoSuchBucket") && said.contains("s3.bucket"), "{said}");
+    bench.sims.aws.create_bucket("acme-checks");
+    let probe = bench.output(&["check", "--probe"]).await;
+    let said = String::from_utf8_lossy(&probe.stdout);
+    assert!(probe.status.success() && said.contains("s3://acme-checks/checks/ is there"), "{said}");
+    let path = bench.folder().join("router.yaml");
+    let text = std::fs::read_to_string(&path).expect("router.yaml");
+    std::fs::write(&path, text.replace("acme-checks", "Acme_Checks")).expect("written");
+    let check = bench.output(&["check"]).await;
+    let said = String::from_utf8_lossy(&check.stderr);
+    assert!(
+        check.status.code() == Some(2) && said.contains("no bucket's name") && said.contains("router.yaml:"),
+        "{said}"
+    );
 }

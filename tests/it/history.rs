@@ -129,3 +129,63 @@ async fn a_finding_that_stays_resolved_is_forgotten_and_one_that_fails_is_not() 
     arrives(&bench, "gone", "FAILURE", T + 2).await;
     assert_eq!(bench.sims.jira.issues().len(), 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keep_resolved_says_for_how_long_a_resolved_finding_is_remembered() {
+    let bench = Bench::start().await;
+    arrives(&bench, "gone", "FAILURE", T).await;
+    arrives(&bench, "stays", "FAILURE", T).await;
+    arrives(&bench, "gone", "SUCCESS", T + 1).await;
+    let store = rusqlite::Connection::open(bench.folder().join("state/router.db")).expect("the store");
+    let old = "UPDATE findings SET resolved_at = resolved_at - 3600000, last_resolved_at = last_resolved_at - 3600000,
+        updated_at = updated_at - 3600000";
+    store.execute(old, []).expect("an hour goes by");
+    let known = || store.query_row("SELECT COUNT(*) FROM findings", [], |row| row.get::<_, i64>(0)).unwrap_or(-1);
+    for (setting, left) in [("2h", 2), ("30m", 1)] {
+        let path = bench.folder().join("router.yaml");
+        let yaml = std::fs::read_to_string(&path).expect("router.yaml");
+        let yaml: String =
+            yaml.lines().filter(|line| !line.starts_with("keep_resolved")).map(|line| format!("{line}\n")).collect();
+        std::fs::write(&path, format!("keep_resolved: {setting}\n{yaml}")).expect("written");
+        bench.settle().await;
+        let router = bench.spawn();
+        // What an hour-old answer log says goes in the same transaction: its end tells that the store was pruned.
+        store.execute("INSERT INTO answers (finding, target, key, at, wanted, class, detail) VALUES (0, 1, '', 1, '', '', '')", []).expect("an old answer");
+        let answers = || store.query_row("SELECT COUNT(*) FROM answers WHERE at = 1", [], |row| row.get::<_, i64>(0));
+        crate::support::until("pruning", || answers() == Ok(0)).await;
+        router.terminate().await;
+        assert_eq!(known(), left, "{setting}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_suppressed_in_conformity_makes_no_ticket_and_resolves_the_one_that_stands() {
+    let bench = Bench::start().await;
+    // A script that does not ask: the router itself honours it.
+    bench.script("all", "fn route(f) { if f.failed { [send(\"soc\"), send(\"siem\")] } else { [send(\"siem\")] } }");
+    let suppressed =
+        |at: i64| check("root", "FAILURE", at).replace("\"vendorField\"", "\"suppressed\":true,\"vendorField\"");
+    let send = async |body: String| {
+        bench.sims.aws.send(&bench.queue, &body);
+        bench.settle().await;
+    };
+    send(suppressed(T)).await;
+    assert_eq!(bench.sims.jira.issues().len(), 0, "nobody hears of it");
+    send(check("root", "FAILURE", T + 1)).await;
+    let statuses = || bench.sims.jira.issues().iter().map(|issue| issue.status.clone()).collect::<Vec<_>>();
+    assert_eq!(statuses(), ["To Do"], "it is not suppressed any more");
+    send(suppressed(T + 2)).await;
+    send(suppressed(T + 3)).await;
+    assert_eq!(statuses(), ["Done"]);
+    assert!(format!("{:?}", bench.sims.jira.issues()).contains("Suppressed in Conformity"));
+    send(check("root", "FAILURE", T + 4)).await;
+    assert_eq!(statuses(), ["To Do"], "the same ticket again");
+    let changes: Vec<String> = bench
+        .sims
+        .splunk
+        .events()
+        .iter()
+        .map(|event| event["event"]["router"]["change"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(changes, ["suppressed", "reopened", "suppressed", "suppressed", "reopened"], "Splunk has every version");
+}

@@ -30,6 +30,7 @@ mod flow;
 mod gone;
 // What scripts see of the past.
 mod history;
+mod holds;
 // What becomes of a target's answers.
 mod lanes;
 // What time and people do to tickets.
@@ -46,6 +47,7 @@ mod remediation;
 mod replay;
 mod replay_noise;
 // Storms and budgets.
+mod report;
 mod restraint;
 // `routes test`: reading, cases, coverage.
 mod routes_test;

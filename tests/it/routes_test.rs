@@ -262,3 +262,18 @@ fn explain_draws_a_decision_as_a_tree_with_scripts_lines_and_scores() {
         assert!(text.contains(line), "{line}\nin\n{text}");
     }
 }
+
+#[test]
+fn the_quiet_example_passes_its_cases_as_its_guide_says() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let done = Command::new("sh")
+        .args(["-ec", "cp -r \"$0/routes\" quiet; rm quiet/platform_to_jira.* quiet/owners_to_slack.*; cp \"$0\"/examples/routes-quiet/*.rhai \"$0\"/examples/routes-quiet/*.json quiet/"])
+        .arg(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(folder.path())
+        .status()
+        .expect("it runs");
+    assert!(done.success());
+    let report = report(&folder.path().join("quiet"), &[], 0);
+    let names = report.to_string();
+    assert!(names.contains("alerts") && names.contains("tickets"), "{names}");
+}

@@ -69,6 +69,100 @@ async fn a_candidate_that_fails_loops_or_does_not_compile_never_touches_the_live
     assert_eq!(bench.json(&["dead-letters", "list"]).await, serde_json::json!([]), "nothing of it is parked");
 }
 
+const TICKETS: &str = "fn route(f) { if f.failed { [send(\"soc\")] } else { [] } }";
+
+/// Waits until the shadow has counted so many comparisons of failures; what they were.
+async fn counted(bench: &Bench, count: i64) -> Vec<(String, String, i64)> {
+    let started = std::time::Instant::now();
+    loop {
+        let found = kinds(bench).await;
+        if found.iter().map(|(.., count)| count).sum::<i64>() >= count {
+            return found;
+        }
+        assert!(started.elapsed() < std::time::Duration::from_secs(60), "{found:?}");
+    }
+}
+
+fn one(kind: &str, target: &str, count: i64) -> (String, String, i64) {
+    (kind.to_owned(), target.to_owned(), count)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_of_the_shadow_comes_due_and_what_passes_before_is_not_sent() {
+    let bench = Bench::start().await;
+    bench.script("tickets", TICKETS);
+    set(&bench, "shadow_routes: ./next");
+    candidate(
+        &bench,
+        "fn route(f) { if !f.failed { return []; } if !f.held { return hold(if f.resource == \"long\" { \"1h\" } else { \"1s\" }, \"wait\"); } [send(\"soc\")] }",
+    );
+    std::fs::rename(bench.folder().join("next/next.rhai"), bench.folder().join("next/tickets.rhai")).expect("renamed");
+    bench.settle().await;
+    let router = bench.spawn();
+    bench.sims.aws.send(&bench.queue, &check("short", "FAILURE", T));
+    bench.sims.aws.send(&bench.queue, &check("long", "FAILURE", T));
+    // The short one is sent by both in the end; of the long one nothing is known yet.
+    assert_eq!(counted(&bench, 1).await, [one("agrees", "", 1)]);
+    bench.sims.aws.send(&bench.queue, &check("long", "SUCCESS", T + 1));
+    // Its pass: no ticket ever; and the pass itself, on which both agree.
+    assert_eq!(counted(&bench, 3).await, [one("agrees", "", 2), one("vanishes", "soc", 1)]);
+    router.terminate().await;
+    assert_eq!(bench.sims.jira.issues().len(), 2, "the live scripts did as ever");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_of_both_is_compared_when_the_live_one_is_over() {
+    let bench = Bench::start().await;
+    let held = |then: &str| {
+        format!("fn route(f) {{ if !f.failed {{ return []; }} if !f.held {{ return hold(\"1s\", \"w\"); }} {then} }}")
+    };
+    bench.script("tickets", &held("[send(\"soc\")]"));
+    set(&bench, "shadow_routes: ./next");
+    candidate(&bench, &held("[]"));
+    std::fs::rename(bench.folder().join("next/next.rhai"), bench.folder().join("next/tickets.rhai")).expect("renamed");
+    bench.settle().await;
+    let router = bench.spawn();
+    bench.sims.aws.send(&bench.queue, &check("root", "FAILURE", T));
+    assert_eq!(counted(&bench, 2).await, [one("agrees", "", 1), one("vanishes", "soc", 1)]);
+    router.terminate().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_files_of_the_shadow_are_taken_up_while_the_router_runs() {
+    let bench = Bench::start().await;
+    bench.script("tickets", TICKETS);
+    set(&bench, "shadow_routes: ./next");
+    candidate(&bench, TICKETS);
+    bench.settle().await;
+    let router = bench.spawn();
+    bench.sims.aws.send(&bench.queue, &check("first", "FAILURE", T));
+    assert_eq!(counted(&bench, 1).await, [one("agrees", "", 1)]);
+    let version = |rows: &Value| rows[0]["version"].as_str().unwrap_or_default().to_owned();
+    let before = version(&bench.json(&["routes", "shadow"]).await);
+    candidate(&bench, &TICKETS.replace("soc", "devs"));
+    // It is not known when the watcher looks: until then what comes agrees.
+    let mut number = 0;
+    let moved = loop {
+        number += 1;
+        bench.sims.aws.send(&bench.queue, &check(&format!("next{number}"), "FAILURE", T));
+        let found = counted(&bench, number + 1).await;
+        if let Some(moved) = found.into_iter().find(|(kind, ..)| kind == "moves") {
+            break moved;
+        }
+    };
+    assert_eq!(moved, one("moves", "soc", 1));
+    // What does not compile leaves the last set at work.
+    candidate(&bench, "fn route(f) { [");
+    bench.sims.aws.send(&bench.queue, &check("last", "FAILURE", T));
+    let found = counted(&bench, number + 2).await;
+    assert!(found.contains(&one("moves", "soc", 2)), "{found:?}");
+    router.terminate().await;
+    let rows = bench.json(&["routes", "shadow"]).await;
+    let versions: std::collections::HashSet<&str> =
+        rows.as_array().expect("rows").iter().filter_map(|row| row["version"].as_str()).collect();
+    assert!(versions.len() == 2 && versions.contains(before.as_str()), "{rows}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tickets_alerts_and_records_tell_why_and_the_tree_tells_the_rest() {
     let bench = Bench::start().await;

@@ -2,18 +2,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fmt::Write as _,
     path::Path,
     process::Command,
-    sync::Arc,
-    time::Duration,
 };
 
-use findings_router::{
-    decode::decode,
-    finding::{Change, History, RawMessage},
-    route::{Action, RouteLimits, Routes},
-};
 use serde_json::{Value, json};
 use simulators::{
     scan,
@@ -40,45 +32,93 @@ fn scripts(folder: &Path, routing: &str, options: &YearOptions) {
     }
 }
 
-/// Failures that must not wait, and for how many of them the scripts say anything else than "now"; and the keys under which
-/// tickets and messages may stand.
-fn oracle(events: &[String], routes: &Routes) -> (usize, usize, HashMap<String, HashSet<String>>) {
-    let limits = RouteLimits { max_time: Duration::from_secs(60), ..RouteLimits::default() };
-    let mut failing: HashMap<String, bool> = HashMap::new();
-    let mut keys: HashMap<String, HashSet<String>> = HashMap::new();
-    let (mut important, mut delayed) = (0, 0);
-    for event in events.iter().filter(|event| event.contains("\"status\":\"FAILURE\"")) {
-        let message = RawMessage { body: event.clone().into_bytes(), ..RawMessage::default() };
-        let mut finding = decode(&message).findings.pop().expect("a finding");
-        finding.received_at = finding.version.time_ms;
-        let (id, finding) = (finding.id.clone(), Arc::new(finding));
-        if failing.insert(id, true) == Some(true) {
+/// What the events themselves say, whatever any script makes of them.
+#[derive(Default)]
+struct Truth {
+    failures: usize,
+    /// How often each check began to fail.
+    episodes: HashMap<String, usize>,
+    /// When something began to fail that nobody may wait for: EXTREME or VERY_HIGH, in production.
+    important: Vec<(String, i64)>,
+}
+
+fn truth(events: &[String]) -> Truth {
+    let mut truth = Truth::default();
+    let mut failing = HashSet::new();
+    for event in events {
+        let event: Value = serde_json::from_str(event).expect("JSON");
+        let id = event["id"].as_str().expect("an id").to_owned();
+        if event["status"] != "FAILURE" {
+            failing.remove(&id);
             continue;
         }
-        let env = routes.env_of(&finding);
-        let worst = finding.risk.rank() >= 4 && env == "prod";
-        let mut at_once = false;
-        // Fresh and a month old: what is decided lies between the two.
-        let month = History { failing_since: Some(finding.received_at - 30 * 86_400_000), ..History::default() };
-        for (history, held) in
-            [(History::default(), false), (History::default(), true), (month.clone(), false), (month, true)]
-        {
-            let now = !held && history.failing_since.is_none();
-            let decision = routes.decide(&finding, Change::Opened, &Arc::new(history), held, &limits);
-            for action in &decision.actions {
-                if let Action::Send(send) = action
-                    && send.digest.is_none()
-                {
-                    at_once |= now && send.target != "siem";
-                    let key = format!("{:?}", (send.group.as_ref().unwrap_or(&finding.id), &send.channel));
-                    keys.entry(send.target.clone()).or_default().insert(key);
-                }
+        truth.failures += 1;
+        if !failing.insert(id.clone()) {
+            continue;
+        }
+        *truth.episodes.entry(id.clone()).or_default() += 1;
+        let worst = ["EXTREME", "VERY_HIGH"].iter().any(|risk| event["riskLevel"] == *risk);
+        if worst && event["tags"].to_string().contains("Environment::prod") {
+            truth.important.push((id, event["lastModifiedDate"].as_i64().expect("a time")));
+        }
+    }
+    truth
+}
+
+/// What one set would have sent, by the journal of the replay.
+#[derive(Default)]
+struct Sent {
+    /// Opened while it stood, reopened though it was not resolved, or told more often than the check began to fail.
+    duplicates: usize,
+    /// Check and time of what was told at once.
+    at_once: HashSet<(String, i64)>,
+}
+
+fn sent(journal: &str, set: &str, truth: &Truth) -> Sent {
+    let mut sent = Sent::default();
+    let mut standing: HashMap<String, bool> = HashMap::new();
+    let mut told: HashMap<(String, String), usize> = HashMap::new();
+    for line in journal.lines() {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        if line["set"] != set {
+            continue;
+        }
+        let place = format!("{} {} {}", line["target"], line["channel"], line["subject"]);
+        let (what, check) = (line["what"].as_str().expect("what"), line["check_id"].as_str().expect("a check"));
+        let stands = standing.get(&place).copied();
+        sent.duplicates += usize::from(match what {
+            "opens" => stands.is_some(),
+            "reopens" => stands != Some(false),
+            _ => false,
+        });
+        match what {
+            "opens" | "reopens" => drop(standing.insert(place, true)),
+            "resolves" => drop(standing.insert(place, false)),
+            _ => {}
+        }
+        if what != "resolves" {
+            *told.entry((line["target"].to_string(), check.to_owned())).or_default() += 1;
+            if line["until"].is_null() {
+                sent.at_once.insert((check.to_owned(), line["at"].as_i64().expect("a time")));
             }
         }
-        important += usize::from(worst);
-        delayed += usize::from(worst && !at_once);
     }
-    (important, delayed, keys)
+    let too_often = |((_, check), times): (&(String, String), &usize)| times.saturating_sub(truth.episodes[check]);
+    sent.duplicates += told.iter().map(too_often).sum::<usize>();
+    sent
+}
+
+/// With thousands separated.
+fn number(value: &Value) -> String {
+    let digits = value.as_u64().unwrap_or(0).to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 #[test]
@@ -87,11 +127,7 @@ fn a_year_of_a_company_comes_out_as_few_interrupts_none_twice_and_nothing_of_wei
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name);
     let events: Vec<String> = Year::new(options.clone()).collect();
-    let mut text = String::new();
-    for event in &events {
-        let _ = writeln!(text, "{event}");
-    }
-    std::fs::write(path("year.jsonl"), text).expect("written");
+    std::fs::write(path("year.jsonl"), events.join("\n")).expect("written");
     scripts(&path("shipped"), SHIPPED, &options);
     scripts(&path("quiet"), QUIET, &options);
     std::fs::copy(format!("{SHIPPED}/everything_to_splunk.rhai"), path("quiet").join("everything_to_splunk.rhai"))
@@ -100,7 +136,7 @@ fn a_year_of_a_company_comes_out_as_few_interrupts_none_twice_and_nothing_of_wei
         "routes: ./shipped\ntargets:\n  soc: { type: jira }\n  devs: { type: slack }\n  siem: { type: splunk_hec }\n";
     std::fs::write(path("router.yaml"), yaml).expect("written");
     let output = Command::new(env!("CARGO_BIN_EXE_findings-router"))
-        .args(["routes", "replay", "year.jsonl", "--routes", "quiet", "--format", "json"])
+        .args(["routes", "replay", "year.jsonl", "--routes", "quiet", "--journal", "journal.jsonl", "--format", "json"])
         .current_dir(folder.path())
         .output()
         .expect("it runs");
@@ -110,30 +146,49 @@ fn a_year_of_a_company_comes_out_as_few_interrupts_none_twice_and_nothing_of_wei
         let rows = report["targets"].as_array().expect("targets");
         rows.iter().find(|row| row["target"] == name).expect("the target")[side].clone()
     };
-    let quiet = Routes::load(&path("quiet"), &RouteLimits::default()).expect("scripts");
-    let (important, delayed, keys) = oracle(&events, &quiet);
-    let doubles = |name: &str| {
-        let made = target(name, "new")["creates"].as_u64().unwrap_or(0);
-        made.saturating_sub(keys.get(name).map_or(0, |keys| keys.len() as u64))
-    };
-    let sent = |side: &str| {
-        json!({ "tickets": target("soc", side)["creates"], "tickets_reopened": target("soc", side)["reopens"],
-            "alerts": target("devs", side)["creates"], "alerts_reopened": target("devs", side)["reopens"],
-            "digests": target("devs", side)["digests"] })
+    let truth = truth(&events);
+    let journal = std::fs::read_to_string(path("journal.jsonl")).expect("a journal");
+    let made = |side: &str| {
+        let sent = sent(&journal, side, &truth);
+        let (soc, devs) = (target("soc", side), target("devs", side));
+        let of = |row: &Value, name: &str| row[name].as_u64().expect("a count");
+        let (new, again) = (of(&soc, "creates") + of(&devs, "creates"), of(&soc, "reopens") + of(&devs, "reopens"));
+        let digests = of(&devs, "digests");
+        let delayed = truth.important.iter().filter(|opened| !sent.at_once.contains(opened)).count();
+        json!({ "tickets": soc["creates"], "alerts": devs["creates"], "new": new, "opened_again": again,
+            "digests": digests, "told_by_digests": devs["told"], "interrupts": new + again + digests,
+            "duplicates": sent.duplicates, "important_delayed": delayed })
     };
     let numbers = json!({
         "events": events.len(),
-        "one_message_per_failure": events.iter().filter(|event| event.contains("\"status\":\"FAILURE\"")).count(),
-        "shipped": sent("old"),
-        "quiet": sent("new"),
+        "one_message_per_failure": truth.failures,
+        "important": truth.important.len(),
         "records": target("siem", "new")["records"],
-        "duplicates": doubles("soc") + doubles("devs"),
-        "important": important,
-        "important_delayed": delayed,
+        "shipped": made("old"),
+        "quiet": made("new"),
     });
-    // The README says the same. A change of scripts, tracking or the generator changes it: look, then write it down anew.
+    // A change of scripts, tracking or the generator changes it: look, then write it down anew.
     let known: Value = serde_json::from_str(include_str!("year.json")).expect("JSON");
     assert_eq!(numbers, known, "{numbers:#}");
+    for (side, most_delayed) in [("shipped", 0), ("quiet", 0)] {
+        assert_eq!((&known[side]["duplicates"], &known[side]["important_delayed"]), (&0.into(), &most_delayed.into()));
+    }
+    assert!(truth.important.len() >= 200, "a year has enough that may not wait: {}", truth.important.len());
+    // The README says the same.
+    let readme = include_str!("../../README.md");
+    let row = |side: &str| {
+        let of = |name: &str| number(&known[side][name]);
+        format!("| {} | {} | {} | {} times |", of("new"), of("opened_again"), of("digests"), of("interrupts"))
+    };
+    for line in [
+        format!("{} events", number(&known["events"])),
+        format!("| {} times |", number(&known["one_message_per_failure"])),
+        row("shipped"),
+        row("quiet"),
+        format!("the {} failures of", number(&known["important"])),
+    ] {
+        assert!(readme.contains(&line), "the README does not say: {line}");
+    }
 }
 
 #[test]

@@ -1,25 +1,34 @@
 #![doc = include_str!("README.md")]
 
+mod answer;
+mod s3;
 mod segment;
+mod ship;
 #[cfg(test)]
 mod tests;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
+use s3::S3Config;
 use segment::{Segment, recover};
 use serde::Deserialize;
+use ship::Ship;
 
 use crate::{
-    Connector, Content, Delivery, Found, Health, Limits, Quota, UnknownPolicy, Verdict,
-    config::{ConfigError, duration},
+    Connector, Content, Delivery, Found, Health, HttpOptions, Limits, Quota, UnknownPolicy, Verdict,
+    config::{ConfigError, duration, millis},
+    file::one_line,
 };
 
-pub const KEYS: &[&str] = &["path", "rotate"];
+/// Of a finished file.
+const SUFFIX: &str = ".jsonl.zst";
+
+pub const KEYS: &[&str] = &["path", "rotate", "s3"];
 
 const LIMITS: Limits = Limits { max_items: 2_000, max_bytes: 4_000_000, linger: Duration::from_secs(1) };
 
@@ -30,6 +39,8 @@ pub struct ArchiveConfig {
     pub path: PathBuf,
     #[serde(default)]
     pub rotate: Rotate,
+    /// Finished files go to this bucket, and are removed here once it has them.
+    pub s3: Option<S3Config>,
 }
 
 /// When a file is finished and the next one begun.
@@ -54,6 +65,7 @@ pub struct Archive {
     path: PathBuf,
     rotate: Rotate,
     state: Mutex<State>,
+    ship: Option<Ship>,
 }
 
 #[derive(Default)]
@@ -64,36 +76,27 @@ struct State {
 }
 
 impl ArchiveConfig {
-    pub fn connect(self) -> Result<Archive, ConfigError> {
+    pub fn connect(self, options: &HttpOptions) -> Result<Archive, ConfigError> {
         if self.path.as_os_str().is_empty() {
             return Err(ConfigError::at("path", "path is empty"));
         }
         if self.rotate.max_bytes == 0 {
             return Err(ConfigError::at("rotate.max_bytes", "it must be more than 0"));
         }
-        Ok(Archive { path: self.path, rotate: self.rotate, state: Mutex::default() })
+        let ship = self.s3.map(|s3| s3.connect(options).map(Ship::new)).transpose()?;
+        if ship.is_some() && self.rotate.max_bytes > s3::LARGEST / 2 {
+            return Err(ConfigError::at("rotate.max_bytes", "S3 takes at most 5 GiB in one put: write 2 GiB or less"));
+        }
+        Ok(Archive { path: self.path, rotate: self.rotate, state: Mutex::default(), ship })
     }
 }
 
 impl Archive {
+    /// Appends to the file that grows; one that is old enough or full is finished first.
     fn append(&self, text: &str, now_ms: i64) -> std::io::Result<()> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if !state.recovered {
-            std::fs::create_dir_all(&self.path)?;
-            recover(&self.path)?;
-            state.recovered = true;
-        }
+        let mut state = self.turn(now_ms)?;
         if text.is_empty() {
             return Ok(());
-        }
-        let max_age = i64::try_from(self.rotate.max_age.as_millis()).unwrap_or(i64::MAX);
-        let full = |segment: &Segment| {
-            segment.bytes >= self.rotate.max_bytes || now_ms.saturating_sub(segment.began_ms) >= max_age
-        };
-        if state.segment.as_ref().is_some_and(full)
-            && let Some(segment) = state.segment.take()
-        {
-            segment.finish()?;
         }
         let segment = match &mut state.segment {
             Some(segment) => segment,
@@ -101,6 +104,53 @@ impl Archive {
         };
         segment.append(text.as_bytes())
     }
+
+    /// Finishes what an earlier process left, and what is full or old.
+    fn turn(&self, now_ms: i64) -> std::io::Result<MutexGuard<'_, State>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !state.recovered {
+            std::fs::create_dir_all(&self.path)?;
+            recover(&self.path)?;
+            state.recovered = true;
+            if let Some(ship) = &self.ship {
+                ship.finished(finished(&self.path)?);
+            }
+        }
+        let max_age = millis(self.rotate.max_age);
+        let full = |segment: &Segment| {
+            segment.bytes >= self.rotate.max_bytes || now_ms.saturating_sub(segment.began_ms) >= max_age
+        };
+        if state.segment.as_ref().is_some_and(full) {
+            self.finish(&mut state)?;
+        }
+        Ok(state)
+    }
+
+    fn finish(&self, state: &mut State) -> std::io::Result<()> {
+        let Some(segment) = state.segment.take() else { return Ok(()) };
+        let path = segment.finish()?;
+        if let Some(ship) = &self.ship {
+            ship.finished(vec![path]);
+        }
+        Ok(())
+    }
+
+    fn problem(&self, error: &std::io::Error) -> Verdict {
+        Verdict::PermanentTarget { detail: format!("archive in {}: {error}", self.path.display()) }
+    }
+}
+
+/// Files that nobody writes to any more, the oldest first.
+fn finished(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.to_str().is_some_and(|name| name.ends_with(SUFFIX)) {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
 }
 
 impl Drop for Archive {
@@ -116,7 +166,7 @@ impl Drop for Archive {
 /// Sorted by name is sorted by time; two processes never share a name.
 fn name(folder: &Path, now_ms: i64) -> PathBuf {
     let at = jiff::Timestamp::from_millisecond(now_ms).unwrap_or_default().strftime("%Y%m%dT%H%M%S%.3fZ").to_string();
-    folder.join(format!("checks-{at}-{}.jsonl.zst", uuid::Uuid::new_v4().simple()))
+    folder.join(format!("checks-{at}-{}{SUFFIX}", uuid::Uuid::new_v4().simple()))
 }
 
 /// One check a line, as it was received: what `routes replay` reads.
@@ -124,8 +174,7 @@ fn lines(batch: &[Delivery]) -> String {
     let mut text = String::new();
     for delivery in batch {
         if let Content::Record(record) = &delivery.content {
-            text.extend(record.check.chars().map(|c| if c == '\n' || c == '\r' { ' ' } else { c }));
-            text.push('\n');
+            one_line(&record.check, &mut text);
         }
     }
     text
@@ -137,11 +186,25 @@ impl Connector for Archive {
         LIMITS
     }
 
-    async fn deliver(&self, batch: &[Delivery], _quota: &dyn Quota) -> Vec<Verdict> {
+    async fn deliver(&self, batch: &[Delivery], quota: &dyn Quota) -> Vec<Verdict> {
         let now_ms = batch.iter().map(|delivery| delivery.now_ms).max().unwrap_or(0);
+        let mut warning = None;
+        if let Some(ship) = &self.ship {
+            // Before anything is written: a batch that ends here may come again.
+            let turned = self.turn(now_ms).map(drop).map_err(|error| self.problem(&error));
+            let shipped = match turned {
+                Ok(()) => ship.one(now_ms, quota).await,
+                Err(verdict) => return vec![verdict; batch.len()],
+            };
+            match shipped {
+                Ok(()) => {}
+                Err(verdict) if ship.is_full() => return vec![verdict; batch.len()],
+                Err(verdict) => warning = Some(ship.waits(&verdict)),
+            }
+        }
         let verdict = match self.append(&lines(batch), now_ms) {
-            Ok(()) => Verdict::delivered(),
-            Err(error) => Verdict::PermanentTarget { detail: format!("archive in {}: {error}", self.path.display()) },
+            Ok(()) => Verdict::Delivered { ledger: None, warning, slow_down: false },
+            Err(error) => self.problem(&error),
         };
         vec![verdict; batch.len()]
     }
@@ -154,10 +217,25 @@ impl Connector for Archive {
         Found::No
     }
 
-    async fn probe(&self, _quota: &dyn Quota) -> Health {
-        match self.append("", 0) {
-            Ok(()) => Health::Ok { detail: format!("{} can be written", self.path.display()) },
-            Err(error) => Health::Misconfigured { detail: format!("{}: {error}", self.path.display()) },
+    async fn probe(&self, quota: &dyn Quota) -> Health {
+        if let Err(error) = self.append("", 0) {
+            return Health::Misconfigured { detail: format!("{}: {error}", self.path.display()) };
+        }
+        match &self.ship {
+            Some(ship) => ship.probe(quota).await,
+            None => Health::Ok { detail: format!("{} can be written", self.path.display()) },
+        }
+    }
+
+    async fn close(&self, quota: &dyn Quota) {
+        if let Some(ship) = &self.ship {
+            let finished = {
+                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                self.finish(&mut state)
+            };
+            if finished.is_ok() {
+                ship.all(quota).await;
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{Connector, Content, Delivery, Found, Health, Limits, Quota, UnknownP
 
 pub const KEYS: &[&str] = &["path"];
 
-pub(crate) const LIMITS: Limits = Limits { max_items: 500, max_bytes: 1_000_000, linger: Duration::from_millis(200) };
+const LIMITS: Limits = Limits { max_items: 500, max_bytes: 1_000_000, linger: Duration::from_millis(200) };
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,10 +23,14 @@ pub struct FileConfig {
     pub path: PathBuf,
 }
 
-/// A file as a target. It is opened at the first delivery.
+/// A file as a target, or standard output. A file is opened at the first delivery.
 pub struct JsonLines {
-    path: PathBuf,
-    file: Mutex<Option<File>>,
+    out: Out,
+}
+
+enum Out {
+    File { path: PathBuf, file: Mutex<Option<File>> },
+    Console,
 }
 
 impl FileConfig {
@@ -34,29 +38,55 @@ impl FileConfig {
         if self.path.as_os_str().is_empty() {
             return Err(ConfigError::at("path", "path is empty"));
         }
-        Ok(JsonLines { path: self.path, file: Mutex::new(None) })
+        Ok(JsonLines { out: Out::File { path: self.path, file: Mutex::new(None) } })
     }
 }
 
 impl JsonLines {
+    pub(crate) fn to_console() -> Self {
+        Self { out: Out::Console }
+    }
+
     fn append(&self, text: &str) -> std::io::Result<()> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = match &mut *file {
-            Some(open) => open,
-            None => {
-                if let Some(folder) = self.path.parent() {
-                    std::fs::create_dir_all(folder)?;
-                }
-                file.insert(OpenOptions::new().create(true).append(true).open(&self.path)?)
+        match &self.out {
+            Out::Console => {
+                let mut out = std::io::stdout().lock();
+                out.write_all(text.as_bytes())?;
+                out.flush()
             }
-        };
-        open.write_all(text.as_bytes())?;
-        open.sync_data()
+            Out::File { path, file } => {
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                let open = match &mut *file {
+                    Some(open) => open,
+                    None => {
+                        if let Some(folder) = path.parent() {
+                            std::fs::create_dir_all(folder)?;
+                        }
+                        file.insert(OpenOptions::new().create(true).append(true).open(path)?)
+                    }
+                };
+                open.write_all(text.as_bytes())?;
+                open.sync_data()
+            }
+        }
+    }
+
+    fn name(&self) -> String {
+        match &self.out {
+            Out::Console => "standard output".to_owned(),
+            Out::File { path, .. } => path.display().to_string(),
+        }
     }
 }
 
+/// Adds a text as one line. A check may be written over several: in JSON a line break outside of strings means nothing.
+pub(crate) fn one_line(text: &str, lines: &mut String) {
+    lines.extend(text.chars().map(|c| if c == '\n' || c == '\r' { ' ' } else { c }));
+    lines.push('\n');
+}
+
 /// One line for each delivery: the check with its event id and decision, or the notice.
-pub(crate) fn lines(batch: &[Delivery]) -> String {
+fn lines(batch: &[Delivery]) -> String {
     let mut text = String::new();
     for delivery in batch {
         let line = match &delivery.content {
@@ -65,9 +95,7 @@ pub(crate) fn lines(batch: &[Delivery]) -> String {
                 "priority": delivery.priority, "options": delivery.options, "notice": notice })
             .to_string(),
         };
-        // A check may be written over several lines; in JSON a line break outside of strings means nothing.
-        text.extend(line.chars().map(|c| if c == '\n' || c == '\r' { ' ' } else { c }));
-        text.push('\n');
+        one_line(&line, &mut text);
     }
     text
 }
@@ -81,7 +109,7 @@ impl Connector for JsonLines {
     async fn deliver(&self, batch: &[Delivery], _quota: &dyn Quota) -> Vec<Verdict> {
         let verdict = match self.append(&lines(batch)) {
             Ok(()) => Verdict::delivered(),
-            Err(error) => Verdict::PermanentTarget { detail: format!("append to {}: {error}", self.path.display()) },
+            Err(error) => Verdict::PermanentTarget { detail: format!("append to {}: {error}", self.name()) },
         };
         vec![verdict; batch.len()]
     }
@@ -96,8 +124,8 @@ impl Connector for JsonLines {
 
     async fn probe(&self, _quota: &dyn Quota) -> Health {
         match self.append("") {
-            Ok(()) => Health::Ok { detail: format!("{} can be written", self.path.display()) },
-            Err(error) => Health::Misconfigured { detail: format!("{}: {error}", self.path.display()) },
+            Ok(()) => Health::Ok { detail: format!("{} can be written", self.name()) },
+            Err(error) => Health::Misconfigured { detail: format!("{}: {error}", self.name()) },
         }
     }
 }

@@ -27,7 +27,7 @@ pub use crate::splunk::SplunkOptions;
 pub struct Options {
     /// The address of every service.
     pub bind: IpAddr,
-    /// The port of SQS and SNS; 0 takes a free one.
+    /// The port of SQS, SNS and S3; 0 takes a free one.
     pub aws_port: u16,
     /// The port of JIRA.
     pub jira_port: u16,
@@ -248,6 +248,16 @@ impl AwsSim {
     /// Publishes to a topic; answers the id of the message, if the topic exists.
     pub fn publish(&self, topic_arn: &str, message: &str) -> Option<String> {
         self.service.publish(topic_arn, message)
+    }
+
+    /// Creates a bucket, unless it exists.
+    pub fn create_bucket(&self, name: &str) {
+        self.service.buckets.create(name);
+    }
+
+    /// The objects of a bucket with their bytes, by key.
+    pub fn objects(&self, bucket: &str) -> Vec<(String, Vec<u8>)> {
+        self.service.buckets.objects(bucket)
     }
 
     /// Everything that was published, oldest first.

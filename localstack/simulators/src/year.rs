@@ -55,6 +55,8 @@ struct Check {
     from: u64,
     until: u64,
     flaps: bool,
+    /// What somebody opens to the world by mistake now and then.
+    slips: bool,
 }
 
 /// The events of the year, as JSON texts.
@@ -150,15 +152,25 @@ impl Year {
                 from,
                 until,
                 flaps: self.draw(4, key << 4 | n).is_multiple_of(60),
+                slips: false,
             });
+        }
+        // What is open to the world is of production, and passes until somebody slips.
+        let worst = rules.clone().max_by_key(|rule| (rank(&self.rules[*rule].risk), std::cmp::Reverse(*rule)));
+        if let Some(rule) = worst.filter(|rule| rank(&self.rules[*rule].risk) >= 4)
+            && self.accounts[account].env == "prod"
+        {
+            let (resource, service) = (format!("{name}-edge"), service.clone());
+            let (failing, flaps, slips) = (false, false, true);
+            self.checks.push(Check { account, resource, service, rule, failing, from, until, flaps, slips });
         }
         // The newest rule of four services comes in the course of the year.
         if let Some(release) = RELEASES.get(place % 8).filter(|day| **day >= from && **day < until) {
             let failing = self.draw(5, key).is_multiple_of(2);
             let (account, from) = (account, *release);
             let rule = newest[place];
-            let check =
-                Check { account, resource: name, service: service.clone(), rule, failing, from, until, flaps: false };
+            let (service, flaps, slips) = (service.clone(), false, false);
+            let check = Check { account, resource: name, service, rule, failing, from, until, flaps, slips };
             self.checks.push(check);
         }
     }
@@ -205,6 +217,7 @@ impl Year {
             }
         }
         self.deploy(day, begin, &mut out);
+        self.slip(day, begin, &mut out);
         self.flap(day, begin, &mut out);
         while let Some((&(at, number), ())) = self.fixes.first_key_value() {
             if at >= begin + DAY {
@@ -246,6 +259,17 @@ impl Year {
         }
     }
 
+    /// Somebody opens something to the world, at any hour of any day.
+    fn slip(&mut self, day: u64, begin: u64, out: &mut Vec<(u64, usize, bool)>) {
+        for number in 0..self.checks.len() {
+            let check = &self.checks[number];
+            let hash = self.draw(10, day << 32 | number as u64);
+            if check.slips && hash.is_multiple_of(40) && !check.failing && check.from < day && check.until > day {
+                self.fail(number, begin + mix(hash) % DAY, false, out);
+            }
+        }
+    }
+
     /// Something switches it off and on again, in one week of four.
     fn flap(&mut self, day: u64, begin: u64, out: &mut Vec<(u64, usize, bool)>) {
         for number in 0..self.checks.len() {
@@ -275,6 +299,15 @@ impl Year {
             "tags": [format!("Environment::{}", account.env), format!("Owner::team-{}", account.team)],
         })
         .to_string()
+    }
+}
+
+fn rank(risk: &str) -> u8 {
+    match risk {
+        "EXTREME" => 5,
+        "VERY_HIGH" => 4,
+        "HIGH" => 3,
+        _ => 0,
     }
 }
 

@@ -1,5 +1,6 @@
-//! Amazon SQS (AWS JSON 1.0) and SNS (Query protocol) on one port.
+//! Amazon SQS (AWS JSON 1.0), SNS (Query protocol) and S3 on one port.
 
+mod s3;
 mod sns;
 mod sqs;
 
@@ -14,6 +15,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 
+use self::s3::Buckets;
 use crate::front::{Answer, Call, Service, lock, uuid};
 
 const ACCOUNT: &str = "000000000000";
@@ -120,6 +122,7 @@ pub(crate) struct Aws {
     base: String,
     queues: Mutex<HashMap<String, Arc<Queue>>>,
     topics: Mutex<HashMap<String, Topic>>,
+    pub(crate) buckets: Buckets,
     /// The newest.
     published: Mutex<VecDeque<Published>>,
     publications: AtomicU64,
@@ -154,6 +157,7 @@ impl Aws {
             base: base.to_owned(),
             queues: Mutex::default(),
             topics: Mutex::default(),
+            buckets: Buckets::default(),
             published: Mutex::default(),
             publications: AtomicU64::new(0),
             counter: AtomicU64::new(1),
@@ -239,6 +243,9 @@ impl Service for Aws {
     }
 
     async fn answer(&self, call: Call) -> Answer {
+        if Buckets::is_for(&call) {
+            return self.buckets.answer(&call);
+        }
         let target = call.header("x-amz-target");
         if let Some(action) = target.strip_prefix("AmazonSQS.") {
             let result = match serde_json::from_slice::<Value>(&call.body) {

@@ -3,6 +3,8 @@
 //! They run on a thread of their own. What it can't keep up with is left out and counted: a slow or broken candidate costs
 //! the live path one failed hand-over of a message that nobody waits for.
 
+mod held;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     sync::{
@@ -13,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use held::Holds;
 use serde_json::json;
 
 use crate::{
@@ -36,10 +39,18 @@ pub struct Decided {
     pub finding: Arc<Finding>,
     pub change: Change,
     pub history: Arc<History>,
-    pub held: bool,
+    /// The script whose hold is over; the others decided when the event came.
+    pub held_by: Option<String>,
     /// Tickets and alerts may stand after it; otherwise only records are compared.
     pub opens: bool,
     pub live: Decision,
+}
+
+impl Decided {
+    /// Decided later than its event came.
+    pub fn held(&self) -> bool {
+        self.held_by.is_some()
+    }
 }
 
 /// The candidate scripts at work.
@@ -91,12 +102,25 @@ fn work(
     store: &mut dyn FnMut(Vec<ShadowRow>),
 ) {
     let mut stored = Instant::now();
+    let mut holds = Holds::default();
     loop {
         let next = queue.recv_timeout(EVERY);
         let ended = matches!(next, Err(RecvTimeoutError::Disconnected));
+        let mut compared = holds.over(routes, now_ms());
         if let Ok(seen) = next {
+            if !seen.finding.failed() {
+                compared.extend(holds.passes(&seen.finding.id));
+            }
             let candidate = routes.current();
-            let decision = candidate.decide(&seen.finding, seen.change, &seen.history, seen.held, routes.limits());
+            let held = seen.held();
+            let mut decision = candidate.decide(&seen.finding, seen.change, &seen.history, held, routes.limits());
+            if let Some(script) = &seen.held_by {
+                decision.keep_only(script);
+                decision.actions.retain(|action| matches!(action, Action::Send(_)));
+            }
+            compared.extend(holds.take(seen, decision));
+        }
+        for (seen, decision) in compared {
             counts.add(&seen, &decision, records, now_ms());
         }
         if ended || stored.elapsed() >= EVERY {
