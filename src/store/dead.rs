@@ -214,11 +214,12 @@ fn requeue_record(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::store::{Access, Batch};
 
-    fn letter() -> DeadLetter {
+    /// A message that could not be read.
+    pub fn letter() -> DeadLetter {
         DeadLetter {
             kind: "message",
             target: None,

@@ -70,7 +70,9 @@ mod tests {
     use super::*;
     use crate::{
         finding::Change,
-        store::{Access, Batch, DeadLetter, Known, MemberState, NewDecision, NewRecord, StoredFinding, check_hash},
+        store::{
+            Access, Batch, Known, MemberState, NewDecision, NewRecord, StoredFinding, check_hash, dead::tests::letter,
+        },
     };
 
     const KEEP: Retention =
@@ -116,21 +118,11 @@ mod tests {
         let store = open(folder.path());
         let decision =
             |finding| NewDecision { finding, event_id: "e".into(), change: Change::Opened, trace: "{}".into() };
-        let letter = DeadLetter {
-            kind: "message",
-            target: None,
-            source: None,
-            reason: "poison".into(),
-            check_id: None,
-            event_id: None,
-            body: Vec::new(),
-            meta: serde_json::Value::Null,
-        };
         let batch = Batch {
             now_ms: 10_000,
             findings: vec![finding(1, MemberState::Failing), finding(2, MemberState::Resolved)],
             decisions: vec![decision(1), decision(2)],
-            dead_letters: vec![letter],
+            dead_letters: vec![letter()],
             recent: vec![(1, 2)],
             ..Batch::default()
         };
