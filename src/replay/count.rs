@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Replayed, Side, TargetKind,
-    outbox::Entry,
+    entry::Entry,
     report::{Counts, Difference, Example, Group, Moves, TargetRow},
 };
 

@@ -8,8 +8,9 @@ use std::{
 
 use super::{
     Side,
+    entry::Why,
     memory::Step,
-    outbox::{Outbox, Why},
+    outbox::Outbox,
     restrain::{Moment, Restraint},
 };
 use crate::{

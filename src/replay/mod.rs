@@ -4,6 +4,7 @@
 //! thread; decoding and deciding, which don't, run on all cores. No store, no target, no clock: a replay repeats.
 
 mod count;
+mod entry;
 mod judge;
 mod markdown;
 mod memory;
@@ -18,12 +19,12 @@ use std::{
     sync::Arc,
 };
 
+use entry::{Entry, Noted, TargetState};
+pub use entry::{Happened, Side, TargetKind};
 use judge::Failed;
 pub(crate) use markdown::code;
 pub use markdown::markdown;
 use memory::Memory;
-use outbox::{Entry, Noted, TargetState};
-pub use outbox::{Happened, Side, TargetKind};
 pub use read::{Damage, Input};
 pub use report::{
     Archive, Changes, Counts, Difference, Digests, Example, FailedAt, Group, Moves, Report, ScriptSet, TargetRow,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     Damage, RejectedLine, Replayed, Side, TargetKind,
     count::{By, Fate, difference, fates, groups, target_rows},
-    outbox::Entry,
+    entry::Entry,
 };
 
 /// The whole report; one JSON document.

@@ -168,7 +168,7 @@ impl Store {
                 .prepare_cached("SELECT key FROM members WHERE finding = ?1 AND target = ?2 AND failing = 1")?;
             let mut rows = statement.query([finding, target])?;
             while let Some(row) = rows.next()? {
-                if super::lanes::is_digest(row.get_ref(0)?.as_str().unwrap_or_default()) {
+                if super::rows::is_digest(row.get_ref(0)?.as_str().unwrap_or_default()) {
                     return Ok(true);
                 }
             }
