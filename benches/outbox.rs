@@ -25,7 +25,7 @@ fn main() {
 fn insert_and_settle(bencher: Bencher<'_, '_>, in_flight: usize) {
     let runtime = Runtime::new().expect("a runtime");
     let folder = tempfile::tempdir().expect("a folder");
-    let store = Store::open(&folder.path().join("router.db"), Access::Router).expect("a store");
+    let store = Store::open(folder.path().join("router.db"), Access::Router).expect("a store");
     let target = runtime.block_on(store.register_targets(vec!["siem".to_owned()])).expect("registered")[0].1;
     let payload: Arc<[u8]> = vec![b'x'; PAYLOAD].into();
     bencher.counter(ItemsCount::new(BATCH * BATCHES)).bench_local(|| {

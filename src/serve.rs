@@ -8,6 +8,7 @@ use std::{
 use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{clock::now_ms, deliver::Lane, metric_help, service::Running};
@@ -51,6 +52,28 @@ pub async fn start(
     Ok(tokio::spawn(async move {
         let served = axum::serve(listener, app).with_graceful_shutdown(async move { stop.cancelled().await });
         if let Err(error) = served.await {
+            tracing::error!(error = %error, "the HTTP server ended");
+        }
+    }))
+}
+
+/// Serves a replica that stands by, until the task is aborted: it lives, and nothing may be sent to it.
+pub async fn standing_by(
+    address: SocketAddr,
+    metrics: PrometheusHandle,
+    on_duty: watch::Receiver<String>,
+) -> std::io::Result<tokio::task::JoinHandle<()>> {
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    let away = move || {
+        let holder = on_duty.borrow().clone();
+        std::future::ready((StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "standing_by": true, "on_duty": holder }))))
+    };
+    let app = Router::new()
+        .route("/healthz", get(|| async { "standing by\n" }))
+        .route("/metrics", get(move || std::future::ready(metrics.render())))
+        .fallback(away);
+    Ok(tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, app).await {
             tracing::error!(error = %error, "the HTTP server ended");
         }
     }))

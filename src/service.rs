@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     future::Future,
+    pin::pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -25,7 +26,8 @@ use crate::{
     shadow::Shadow,
     silence::Keeper,
     source::{FileSource, Intake, SourceState, SqsSource, Taken, WebhookSource, webhook_routes},
-    store::{Access, Retention, Store, StoreError},
+    standby,
+    store::{Access, Place, Retention, Store, StoreError},
     upkeep::{upkeep, watch},
 };
 
@@ -75,7 +77,14 @@ pub async fn run(
     let routes =
         LiveRoutes::load(settings.routes.clone(), limits).map_err(|problems| ServiceError::Invalid(join(&problems)))?;
     let routes = Arc::new(routes);
-    let store = Store::open(&settings.store, Access::Router)?;
+    let mut shutdown = pin!(shutdown);
+    let store = match &settings.store {
+        Place::Sqlite(_) => Store::open(&settings.store, Access::Router)?,
+        Place::Server(endpoint) => tokio::select! {
+            store = standby::wait_for_turn(settings, endpoint, &metrics) => store?,
+            () = &mut shutdown => return Ok(()),
+        },
+    };
     let (lanes, targets) = lanes(settings, &store, options).await?;
     let lanes = Arc::new(Lanes::start(lanes)?);
     let records = targets.iter().filter(|(_, target)| target.kind == LaneKind::Records).map(|(name, _)| name.clone());
@@ -143,6 +152,13 @@ pub async fn run(
     tokio::select! {
         () = shutdown => tracing::info!("stopping: sources first, then the lanes"),
         () = until_idle(&running, options.until_idle) => {}
+        holder = lost(&store) => {
+            // As after a crash: the other one has looked up what was in flight here, and every write is refused.
+            stop.cancel();
+            pipeline.abort();
+            upkeep.abort();
+            return Err(ServiceError::Store(StoreError::TakenOver { holder }));
+        }
     }
     drop((watcher, shadow_watcher));
     finish(&running, stop, give_up, tasks, pipeline, settings.service.grace_period).await;
@@ -161,9 +177,20 @@ pub async fn run(
         // A store that hangs must not keep the process.
         if tokio::time::timeout(LAST_WORDS, lanes.stop()).await.is_err() {
             tracing::warn!("a lane did not end in time; its rows stay in the store");
+        } else if let Some(duty) = store.duty() {
+            // Nothing is on its way any more: the next replica may begin at once.
+            duty.end();
         }
     }
     Ok(())
+}
+
+/// Ends when another replica is on duty.
+async fn lost(store: &Store) -> String {
+    match store.duty() {
+        Some(duty) => duty.lost().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Candidate scripts that can't be used are said and left out: they never keep the service from running.

@@ -96,8 +96,8 @@ fn open_and_close(running: &Running) {
 }
 
 /// Why nothing more should be written there.
-pub fn low_disk(store: &Path) -> Option<String> {
-    let folder = store.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+pub fn low_disk(store: Option<&Path>) -> Option<String> {
+    let folder = store?.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let disk = rustix::fs::statvfs(folder).ok()?;
     let (free, all) = (disk.f_bavail.saturating_mul(disk.f_frsize), disk.f_blocks.saturating_mul(disk.f_frsize));
     let low = free < ENOUGH_FREE && free.saturating_mul(10) < all;

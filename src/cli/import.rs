@@ -54,6 +54,9 @@ pub fn import(common: &Common, files: &[String]) -> Outcome {
             runtime.block_on(store.commit(batch))?;
         }
     }
+    if let Some(duty) = store.duty() {
+        duty.end();
+    }
     match common.format {
         Format::Json => print::json(&report),
         Format::Text | Format::Markdown => println!(

@@ -16,7 +16,7 @@ pub fn run(common: &Common, dry_run: bool, until_idle: Option<Duration>) -> Outc
     // A dry run leaves the real store alone; this one goes with the process.
     let scratch = if dry_run { Some(scratch()?) } else { None };
     if let Some(folder) = &scratch {
-        settings.store = folder.join("router.db");
+        settings.store = folder.join("router.db").into();
         settings.listen = None;
         settings.service.admin = None;
     }

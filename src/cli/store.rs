@@ -220,6 +220,7 @@ pub fn targets(common: &Common, command: TargetsCommand) -> Outcome {
                 return Ok(DONE);
             }
             let now = now_ms();
+            let shared = targets.iter().any(|target| target.owner.is_some());
             let rows = targets
                 .into_iter()
                 .map(|target| {
@@ -228,16 +229,25 @@ pub fn targets(common: &Common, command: TargetsCommand) -> Outcome {
                     } else {
                         target.status["state"].as_str().unwrap_or("unknown").to_owned()
                     };
-                    vec![
+                    let mut row = vec![
                         target.name,
                         state,
                         target.backlog.to_string(),
                         target.oldest.map_or_else(String::new, |at| print::ago(at, now)),
                         target.status["broken"]["reason"].as_str().unwrap_or_default().chars().take(200).collect(),
-                    ]
+                    ];
+                    if shared {
+                        let since = target.owned_since.map_or_else(String::new, |at| print::ago(at, now));
+                        row.extend([target.owner.unwrap_or_default(), since]);
+                    }
+                    row
                 })
                 .collect();
-            print::table(&["TARGET", "STATE", "WAITING", "OLDEST", "REASON"], rows, "no targets");
+            let mut head = vec!["TARGET", "STATE", "WAITING", "OLDEST", "REASON"];
+            if shared {
+                head.extend(["OWNER", "SINCE"]);
+            }
+            print::table(&head, rows, "no targets");
             return Ok(DONE);
         }
         TargetsCommand::Pause { name } => (name, true),

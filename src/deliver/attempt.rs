@@ -129,6 +129,7 @@ impl Lane {
             Wanted::Resolved => "resolved",
         };
         span.record("event_id", row.event_id.as_str()).record("attempts", row.attempts).record("wanted", wanted);
+        self.quota.go_ahead().await;
         let verdict = self
             .connector
             .deliver(std::slice::from_ref(&delivery), quota)

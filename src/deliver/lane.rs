@@ -26,6 +26,8 @@ pub enum WhenFull {
 #[derive(Clone, Debug)]
 pub struct LaneSettings {
     pub rate: Option<Rate>,
+    /// How long one request may take.
+    pub timeout: Duration,
     /// Calls in flight at most.
     pub concurrency: usize,
     /// A row that could go out for so long and did not becomes a dead letter.
@@ -51,6 +53,7 @@ impl Default for LaneSettings {
     fn default() -> Self {
         Self {
             rate: None,
+            timeout: Duration::from_secs(30),
             concurrency: 4,
             max_age: Duration::from_secs(24 * 3600),
             attempts: 5,
@@ -83,7 +86,10 @@ pub struct Lane {
 
 impl Lane {
     pub fn new(name: Arc<str>, id: i64, connector: Arc<dyn Connector>, store: Store, settings: LaneSettings) -> Self {
-        let quota = Arc::new(LaneQuota::new(Arc::clone(&name), Arc::clone(&connector), settings.rate));
+        let quota = Arc::new(
+            LaneQuota::new(Arc::clone(&name), Arc::clone(&connector), settings.rate)
+                .under(store.duty(), settings.timeout),
+        );
         let state = Arc::new(LaneState::default());
         Self {
             name,

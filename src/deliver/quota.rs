@@ -17,6 +17,8 @@ use governor::{
 };
 use tokio::time::Instant;
 
+use crate::store::Duty;
+
 /// A request waits at most so long for a part of a target; after that its row gives way to others.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// The whole target concerns every row alike, so a request waits longer for it.
@@ -45,6 +47,8 @@ pub struct LaneQuota {
     clock: LaneClock,
     rate: Option<Rate>,
     scopes: Mutex<HashMap<Scope, ScopeState>>,
+    /// Where several replicas share the store: whose turn it is, and how long a request may take.
+    duty: Option<(Arc<Duty>, Duration)>,
 }
 
 struct ScopeState {
@@ -58,7 +62,26 @@ impl LaneQuota {
     /// `rate`: what router.yaml says of the whole target; without it the connector's own idea of it counts.
     pub fn new(target: Arc<str>, connector: Arc<dyn Connector>, rate: Option<Rate>) -> Self {
         let rate = rate.or_else(|| connector.rate_of(&Scope::target()));
-        Self { target, connector, clock: LaneClock(Instant::now()), rate, scopes: Mutex::new(HashMap::new()) }
+        Self {
+            target,
+            connector,
+            clock: LaneClock(Instant::now()),
+            rate,
+            scopes: Mutex::new(HashMap::new()),
+            duty: None,
+        }
+    }
+
+    /// Lets a request begin only while this replica is on duty for longer than that takes.
+    pub fn under(self, duty: Option<&Arc<Duty>>, longest: Duration) -> Self {
+        Self { duty: duty.map(|duty| (Arc::clone(duty), longest)), ..self }
+    }
+
+    /// Waits until a request may begin; for ever once another replica is on duty.
+    pub async fn go_ahead(&self) {
+        if let Some((duty, longest)) = &self.duty {
+            duty.may_send(*longest).await;
+        }
     }
 
     /// Keeps a scope closed, at least until then.
@@ -141,7 +164,9 @@ impl Quota for LaneQuota {
         for scope in scopes.iter().filter(|scope| !scope.0.is_empty()) {
             self.acquire_one(scope, PATIENCE).await?;
         }
-        self.acquire_one(&Scope::target(), TARGET_PATIENCE).await
+        self.acquire_one(&Scope::target(), TARGET_PATIENCE).await?;
+        self.go_ahead().await;
+        Ok(())
     }
 
     async fn wait(&self, duration: Duration) {

@@ -126,6 +126,7 @@ async fn send(lane: &Lane, batch: Vec<QueuedRow>) -> Sent {
         }
     }
     let span = delivery_span(&lane.name, deliveries.len());
+    lane.quota.go_ahead().await;
     let answers = lane.connector.deliver(&deliveries, &*lane.quota).instrument(span.clone()).await;
     if !span.is_disabled() {
         // Of a batch the worst answer is of interest.

@@ -37,6 +37,7 @@ use crate::{
     deliver::LaneSettings,
     restraint::{BudgetSettings, StormSettings},
     route::RouteLimits,
+    store::Place,
 };
 
 /// Everything in router.yaml.
@@ -45,7 +46,7 @@ pub struct Settings {
     /// The file it came from; relative paths are relative to its folder.
     pub file: PathBuf,
     pub listen: Option<SocketAddr>,
-    pub store: PathBuf,
+    pub store: Place,
     pub routes: PathBuf,
     pub sources: BTreeMap<String, SourceSettings>,
     pub targets: BTreeMap<String, TargetSettings>,

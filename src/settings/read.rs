@@ -16,7 +16,10 @@ use super::{
     units::{Bytes, duration},
     yaml,
 };
-use crate::deliver::{LaneSettings, WhenFull};
+use crate::{
+    deliver::{LaneSettings, WhenFull},
+    store::Place,
+};
 
 /// The keys that every target takes.
 #[derive(Debug, Deserialize)]
@@ -148,18 +151,19 @@ impl Reader<'_> {
             }
         };
         let store_text = text("store", "sqlite:./state/router.db");
-        let store = match store_text.strip_prefix("sqlite:") {
-            Some(rest) if !rest.is_empty() => resolve(path, rest),
-            _ => {
-                let problem = if store_text.starts_with("postgres") {
-                    "postgres:// stores are not built yet; use sqlite:./state/router.db".to_owned()
-                } else {
-                    format!("`{store_text}` is no store; write sqlite:./state/router.db")
-                };
-                problems.push(self.located("store", problem));
-                PathBuf::new()
+        let store = match (store_text.strip_prefix("sqlite:"), store_text.split_once("://")) {
+            (Some(file), _) if !file.is_empty() => Ok(Place::Sqlite(resolve(path, file))),
+            (_, Some(("postgres" | "postgresql", _))) => {
+                Place::server(&store_text).map_err(|detail| format!("`store` {detail}"))
             }
+            _ => Err(format!(
+                "`{store_text}` is no store; write sqlite:./state/router.db or postgres://user@host/database"
+            )),
         };
+        let store = store.unwrap_or_else(|problem| {
+            problems.push(self.located("store", problem));
+            Place::Sqlite(PathBuf::new())
+        });
         let rest: serde_json::Map<String, Value> = top
             .iter()
             .filter(|(key, _)| TOP_KEYS[5..].contains(&key.as_str()))
@@ -285,6 +289,7 @@ impl Reader<'_> {
         let warn_bytes = max_bytes / 100 * share;
         let lane = LaneSettings {
             rate: common.rate,
+            timeout: common.timeout,
             concurrency: common.concurrency.clamp(1, 64),
             max_age: common.max_age,
             attempts: common.attempts.max(1),

@@ -1,11 +1,9 @@
 //! The transaction that makes a batch durable.
 
-use rusqlite::{OptionalExtension, Transaction, named_params, params};
-
 use super::rows::is_digest;
+use super::sql::{self, Connection, OptionalExtension, params, values};
 use super::{
-    Batch, Committed, Enqueued, MemberState, NewRecord, Payload, Store, StoreError, StoredFinding, Wish, dead,
-    restraints, sightings, silences,
+    Batch, Committed, Enqueued, Payload, Store, StoreError, StoredFinding, Wish, dead, restraints, sightings, silences,
 };
 
 impl Store {
@@ -13,13 +11,9 @@ impl Store {
     pub async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
         self.write(move |transaction| {
             let mut committed = Committed::default();
-            for finding in &batch.findings {
-                write_finding(transaction, finding, batch.now_ms)?;
-            }
+            write_findings(transaction, &batch)?;
             write_decisions(transaction, &batch)?;
-            for record in &batch.records {
-                committed.records.push(write_record(transaction, record, batch.now_ms)?);
-            }
+            committed.records = write_records(transaction, &batch)?;
             for wish in &batch.wishes {
                 write_wish(transaction, wish, batch.now_ms, &mut committed.deliveries)?;
             }
@@ -31,108 +25,115 @@ impl Store {
                 dead::insert(transaction, letter, batch.now_ms)?;
             }
             write_recent(transaction, &batch)?;
-            for id in &batch.inbox {
-                transaction.prepare_cached("DELETE FROM inbox WHERE id = ?1")?.execute([id])?;
-            }
+            transaction
+                .prepare_cached("DELETE FROM inbox WHERE id = ?1")?
+                .execute_each(batch.inbox.iter().map(|id| [id]))?;
             Ok(committed)
         })
         .await
     }
 }
 
-fn write_finding(transaction: &Transaction<'_>, finding: &StoredFinding, now: i64) -> rusqlite::Result<()> {
-    let known = &finding.known;
-    transaction
-        .prepare_cached(
-            "INSERT INTO findings (id, hash, check_id, state, change, version_time, version_content, event_id,
-               account_id, account_name, rule_id, rule_title, risk, service, region, resource, env, score,
-               first_seen, failing_since, resolved_at, times_failed, times_resolved, failures, opened_at, reopened_at,
-               last_resolved_at, flapping, updated_at, json)
-             VALUES (:id, :hash, :check_id, :state, :change, :version_time, :version_content, :event_id,
-               :account_id, :account_name, :rule_id, :rule_title, :risk, :service, :region, :resource, :env, :score,
-               :first_seen, :failing_since, :resolved_at, :times_failed, :times_resolved, :failures, :opened_at,
-               :reopened_at, :last_resolved_at, :flapping, :now, :json)
-             ON CONFLICT (id) DO UPDATE SET state = :state, change = :change, version_time = :version_time,
-               version_content = :version_content, event_id = :event_id, account_name = :account_name,
-               rule_title = :rule_title, risk = :risk, env = :env, score = :score, failing_since = :failing_since,
-               resolved_at = :resolved_at, times_failed = :times_failed, times_resolved = :times_resolved,
-               failures = :failures, opened_at = :opened_at, reopened_at = :reopened_at,
-               last_resolved_at = :last_resolved_at, flapping = :flapping, updated_at = :now, json = :json",
-        )?
-        .execute(named_params! {
-            ":id": known.row,
-            ":hash": finding.hash.cast_signed(),
-            ":check_id": finding.check_id,
-            ":state": known.state.as_str(),
-            ":change": finding.change.as_str(),
-            ":version_time": known.version.time_ms,
-            ":version_content": known.version.content.cast_signed(),
-            ":event_id": finding.event_id,
-            ":account_id": finding.account_id,
-            ":account_name": finding.account_name,
-            ":rule_id": finding.rule_id,
-            ":rule_title": finding.rule_title,
-            ":risk": finding.risk,
-            ":service": finding.service,
-            ":region": finding.region,
-            ":resource": finding.resource,
-            ":env": finding.env,
-            ":score": finding.score,
-            ":first_seen": known.first_seen,
-            ":failing_since": known.failing_since,
-            ":resolved_at": known.resolved_at,
-            ":times_failed": known.times_failed,
-            ":times_resolved": known.times_resolved,
-            ":failures": serde_json::to_string(&known.failures).unwrap_or_default(),
-            ":opened_at": known.opened_at,
-            ":reopened_at": known.reopened_at,
-            ":last_resolved_at": known.last_resolved_at,
-            ":flapping": known.flapping,
-            ":now": now,
-            ":json": finding.json.as_bytes(),
-        })?;
-    Ok(())
+const FINDING: &str = "INSERT INTO findings (id, hash, check_id, state, change, version_time, version_content, event_id,
+      account_id, account_name, rule_id, rule_title, risk, service, region, resource, env, score, first_seen, failing_since,
+      resolved_at, times_failed, times_resolved, failures, opened_at, reopened_at, last_resolved_at, flapping, updated_at, json)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24,
+      ?25, ?26, ?27, ?28, ?29, ?30)
+    ON CONFLICT (id) DO UPDATE SET state = excluded.state, change = excluded.change, version_time = excluded.version_time,
+      version_content = excluded.version_content, event_id = excluded.event_id, account_name = excluded.account_name,
+      rule_title = excluded.rule_title, risk = excluded.risk, env = excluded.env, score = excluded.score,
+      failing_since = excluded.failing_since, resolved_at = excluded.resolved_at, times_failed = excluded.times_failed,
+      times_resolved = excluded.times_resolved, failures = excluded.failures, opened_at = excluded.opened_at,
+      reopened_at = excluded.reopened_at, last_resolved_at = excluded.last_resolved_at, flapping = excluded.flapping,
+      updated_at = excluded.updated_at, json = excluded.json";
+
+fn write_findings(transaction: &Connection, batch: &Batch) -> sql::Result<()> {
+    let failures: Vec<String> = batch
+        .findings
+        .iter()
+        .map(|finding| serde_json::to_string(&finding.known.failures).unwrap_or_default())
+        .collect();
+    let rows = batch.findings.iter().zip(&failures).map(|(finding, failures)| {
+        let StoredFinding { known, .. } = finding;
+        values![
+            known.row,
+            finding.hash.cast_signed(),
+            &finding.check_id,
+            known.state.as_str(),
+            finding.change.as_str(),
+            known.version.time_ms,
+            known.version.content.cast_signed(),
+            &finding.event_id,
+            &finding.account_id,
+            &finding.account_name,
+            &finding.rule_id,
+            &finding.rule_title,
+            &finding.risk,
+            &finding.service,
+            &finding.region,
+            &finding.resource,
+            &finding.env,
+            finding.score,
+            known.first_seen,
+            known.failing_since,
+            known.resolved_at,
+            known.times_failed,
+            known.times_resolved,
+            failures,
+            known.opened_at,
+            known.reopened_at,
+            known.last_resolved_at,
+            known.flapping,
+            batch.now_ms,
+            finding.json.as_bytes(),
+        ]
+    });
+    transaction.prepare_cached(FINDING)?.execute_each(rows)
 }
 
-fn write_decisions(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
-    for decision in &batch.decisions {
-        transaction
-            .prepare_cached("INSERT INTO decisions (finding, at, event_id, change, trace) VALUES (?1, ?2, ?3, ?4, ?5)")?
-            .execute(params![
+fn write_decisions(transaction: &Connection, batch: &Batch) -> sql::Result<()> {
+    transaction
+        .prepare_cached("INSERT INTO decisions (finding, at, event_id, change, trace) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute_each(batch.decisions.iter().map(|decision| {
+            values![
                 decision.finding,
                 batch.now_ms,
-                decision.event_id,
+                &decision.event_id,
                 decision.change.as_str(),
                 decision.trace.as_bytes()
-            ])?;
-    }
-    Ok(())
+            ]
+        }))
 }
 
-fn write_record(transaction: &Transaction<'_>, record: &NewRecord, now: i64) -> rusqlite::Result<i64> {
+/// The rows' numbers, in the order of the batch.
+fn write_records(transaction: &Connection, batch: &Batch) -> sql::Result<Vec<i64>> {
     transaction
         .prepare_cached(
-            "INSERT INTO records (target, urgent, at, sent_at, codec, payload) VALUES (?1, ?2, ?3, ?4, 0, ?5)",
+            "INSERT INTO records (target, urgent, at, sent_at, codec, payload) VALUES (?1, ?2, ?3, ?4, 0, ?5) RETURNING id",
         )?
-        .insert(params![record.target, record.urgent, now, record.sent_at, &*record.payload])
+        .insert_each(batch.records.iter().map(|record| {
+            values![record.target, record.urgent, batch.now_ms, record.sent_at, &*record.payload]
+        }))
 }
 
-fn write_holds(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
+fn write_holds(transaction: &Connection, batch: &Batch) -> sql::Result<()> {
     for (finding, script) in &batch.unholds {
         transaction
-            .prepare_cached("DELETE FROM holds WHERE finding = ?1 AND (?2 IS NULL OR script = ?2)")?
+            .prepare_cached("DELETE FROM holds WHERE finding = ?1 AND (CAST(?2 AS TEXT) IS NULL OR script = ?2)")?
             .execute(params![finding, script])?;
     }
     for hold in &batch.holds {
         // The deadline is fixed at the first hold.
         transaction
-            .prepare_cached("INSERT OR IGNORE INTO holds (finding, script, due_at, reason) VALUES (?1, ?2, ?3, ?4)")?
+            .prepare_cached(
+                "INSERT INTO holds (finding, script, due_at, reason) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+            )?
             .execute(params![hold.finding, hold.script, hold.due_at, hold.reason])?;
     }
     Ok(())
 }
 
-fn write_recent(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
+fn write_recent(transaction: &Connection, batch: &Batch) -> sql::Result<()> {
     if batch.recent.is_empty() {
         return Ok(());
     }
@@ -147,12 +148,7 @@ fn write_recent(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Resul
     Ok(())
 }
 
-fn write_wish(
-    transaction: &Transaction<'_>,
-    wish: &Wish,
-    now: i64,
-    enqueued: &mut Vec<Enqueued>,
-) -> rusqlite::Result<()> {
+fn write_wish(transaction: &Connection, wish: &Wish, now: i64, enqueued: &mut Vec<Enqueued>) -> sql::Result<()> {
     match wish {
         Wish::Open { target, key, finding, account, priority, event_id, sent_at, not_before, payload } => {
             transaction
@@ -179,7 +175,7 @@ fn write_wish(
         Wish::Resolved { finding, event_id, sent_at, notice } => {
             let keys = transaction
                 .prepare_cached("SELECT target, key FROM members WHERE finding = ?1 AND failing = 1")?
-                .query_map([finding], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?
+                .query_map([finding], |row| Ok((row.get::<i64>(0)?, row.get::<String>(1)?)))?
                 .collect::<Result<Vec<_>, _>>()?;
             transaction.prepare_cached("UPDATE members SET failing = 0 WHERE finding = ?1")?.execute([finding])?;
             for (target, key) in keys {
@@ -201,14 +197,14 @@ fn write_wish(
 
 /// A member of the key passes: resolves the key after the last one, rewrites it before.
 fn resolve_key(
-    transaction: &Transaction<'_>,
+    transaction: &Connection,
     (target, key, finding): (i64, &str, i64),
     notice: &connectors::Notice,
     event_id: &str,
     sent_at: i64,
     now: i64,
     enqueued: &mut Vec<Enqueued>,
-) -> rusqlite::Result<()> {
+) -> sql::Result<()> {
     let others: i64 = transaction
         .prepare_cached("SELECT COUNT(*) FROM members WHERE target = ?1 AND key = ?2 AND failing = 1")?
         .query_row(params![target, key], |row| row.get(0))?;
@@ -219,17 +215,17 @@ fn resolve_key(
         )?
         .query_row(params![target, key], |row| {
             Ok((
-                row.get::<_, String>(0)?,
-                row.get::<_, String>(1)?,
-                row.get::<_, u8>(2)?,
-                row.get::<_, String>(3)?,
-                row.get::<_, i64>(4)?,
+                row.get::<String>(0)?,
+                row.get::<String>(1)?,
+                row.get::<u8>(2)?,
+                row.get::<String>(3)?,
+                row.get::<i64>(4)?,
             ))
         })
         .optional()?;
     let known = transaction
         .prepare_cached("SELECT entry FROM ledger WHERE target = ?1 AND key = ?2")?
-        .query_row(params![target, key], |row| row.get::<_, String>(0))
+        .query_row(params![target, key], |row| row.get::<String>(0))
         .optional()?;
     match (&pending, &known) {
         // Nothing there and nothing on its way.
@@ -272,10 +268,10 @@ fn resolve_key(
 }
 
 /// The payload that was last delivered for a key.
-fn remembered(transaction: &Transaction<'_>, target: i64, key: &str) -> rusqlite::Result<Option<Payload>> {
+fn remembered(transaction: &Connection, target: i64, key: &str) -> sql::Result<Option<Payload>> {
     let text = transaction
         .prepare_cached("SELECT payload FROM ledger WHERE target = ?1 AND key = ?2")?
-        .query_row(params![target, key], |row| row.get::<_, String>(0))
+        .query_row(params![target, key], |row| row.get::<String>(0))
         .optional()?;
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
 }
@@ -293,31 +289,40 @@ struct Row<'a> {
 
 /// One row for each key: a newer wish replaces an unsent one, and follows one that is being sent.
 fn upsert(
-    transaction: &Transaction<'_>,
+    transaction: &Connection,
     row: &Row<'_>,
     payload: &Payload,
     event_id: &str,
     sent_at: i64,
     now: i64,
-) -> rusqlite::Result<Enqueued> {
-    let text = serde_json::to_string(payload).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+) -> sql::Result<Enqueued> {
+    let text = serde_json::to_string(payload)?;
     let channel = payload.options.channel.as_deref();
     let (id, priority, due_at, at) = transaction
         .prepare_cached(
             "INSERT INTO deliveries (target, key, finding, account, channel, priority, wanted, revision, state, due_at,
                attempts, at, sent_at, event_id, payload)
-             VALUES (:target, :key, :finding, :account, :channel, :priority, :wanted, 1, 'waiting', :due_at, 0, :now,
-               :sent_at, :event_id, :payload)
-             ON CONFLICT (target, key) DO UPDATE SET wanted = :wanted, revision = revision + 1, finding = :finding,
-               priority = max(priority, :priority), event_id = :event_id, payload = :payload
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, 'waiting', ?8, 0, ?9, ?10, ?11, ?12)
+             ON CONFLICT (target, key) DO UPDATE SET wanted = excluded.wanted, revision = deliveries.revision + 1,
+               finding = excluded.finding, event_id = excluded.event_id, payload = excluded.payload,
+               priority = CASE WHEN deliveries.priority > excluded.priority THEN deliveries.priority ELSE excluded.priority END
              RETURNING id, priority, due_at, at",
         )?
         .query_row(
-            named_params! {
-                ":target": row.target, ":key": row.key, ":finding": row.finding, ":account": row.account,
-                ":channel": channel, ":due_at": row.due_at, ":priority": row.priority, ":wanted": row.wanted, ":now": now,
-                ":sent_at": sent_at, ":event_id": event_id, ":payload": text,
-            },
+            params![
+                row.target,
+                row.key,
+                row.finding,
+                row.account,
+                channel,
+                row.priority,
+                row.wanted,
+                row.due_at,
+                now,
+                sent_at,
+                event_id,
+                text
+            ],
             |found| Ok((found.get(0)?, found.get(1)?, found.get(2)?, found.get(3)?)),
         )?;
     Ok(Enqueued {
@@ -330,10 +335,4 @@ fn upsert(
         due_at,
         planned: is_digest(row.key) && due_at > now,
     })
-}
-
-impl rusqlite::ToSql for MemberState {
-    fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
-        Ok(self.as_str().into())
-    }
 }

@@ -1,8 +1,8 @@
 //! Dead letters: what could not be read, decided or delivered, with the reason; and the way back.
 
-use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
 
+use super::sql::{self, Connection, OptionalExtension, Row, params};
 use super::{InboxMessage, Store, StoreError};
 
 /// Something parked with its reason.
@@ -48,7 +48,7 @@ pub enum Retried {
     Missing,
 }
 
-pub(super) fn insert(transaction: &Transaction<'_>, letter: &DeadLetter, now: i64) -> rusqlite::Result<()> {
+pub(super) fn insert(transaction: &Connection, letter: &DeadLetter, now: i64) -> sql::Result<()> {
     transaction
         .prepare_cached(
             "INSERT INTO dead_letters (at, kind, target, source, reason, check_id, event_id, body, meta)
@@ -68,7 +68,7 @@ pub(super) fn insert(transaction: &Transaction<'_>, letter: &DeadLetter, now: i6
     Ok(())
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<(DeadLetterRow, Vec<u8>)> {
+fn read(row: &Row<'_>) -> sql::Result<(DeadLetterRow, Vec<u8>)> {
     let body: Vec<u8> = row.get(8)?;
     let meta: String = row.get(9)?;
     let letter = DeadLetterRow {
@@ -149,14 +149,16 @@ impl Store {
     pub fn inbox(&self, limit: usize) -> Result<Vec<InboxMessage>, StoreError> {
         self.read(|connection| {
             connection
-                .prepare_cached("SELECT id, source, body, at, meta ->> 'script' FROM inbox ORDER BY id LIMIT ?1")?
+                .prepare_cached("SELECT id, source, body, at, meta FROM inbox ORDER BY id LIMIT ?1")?
                 .query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+                    let meta: String = row.get(4)?;
+                    let meta: serde_json::Value = serde_json::from_str(&meta).unwrap_or_default();
                     Ok(InboxMessage {
                         id: row.get(0)?,
                         source: row.get(1)?,
                         body: row.get(2)?,
                         at: row.get(3)?,
-                        script: row.get(4)?,
+                        script: meta["script"].as_str().map(str::to_owned),
                     })
                 })?
                 .collect()
@@ -164,11 +166,11 @@ impl Store {
     }
 }
 
-fn target_id(transaction: &Transaction<'_>, name: Option<&String>) -> rusqlite::Result<i64> {
+fn target_id(transaction: &Connection, name: Option<&String>) -> sql::Result<i64> {
     transaction.query_row("SELECT id FROM targets WHERE name = ?1", [name], |row| row.get(0))
 }
 
-fn requeue_delivery(transaction: &Transaction<'_>, letter: &DeadLetterRow, now: i64) -> rusqlite::Result<Retried> {
+fn requeue_delivery(transaction: &Connection, letter: &DeadLetterRow, now: i64) -> sql::Result<Retried> {
     let target = target_id(transaction, letter.target.as_ref())?;
     let text = |key: &str| letter.meta[key].as_str().unwrap_or_default().to_owned();
     let number = |key: &str| letter.meta[key].as_i64().unwrap_or(0);
@@ -178,9 +180,9 @@ fn requeue_delivery(transaction: &Transaction<'_>, letter: &DeadLetterRow, now: 
     let account = serde_json::from_str::<super::Payload>(&letter.body).map(|payload| payload.notice.account_id);
     // A newer wish for the same key is what the target should show: it stays.
     transaction.execute(
-        "INSERT OR IGNORE INTO deliveries (target, key, finding, account, channel, priority, wanted, revision, state,
+        "INSERT INTO deliveries (target, key, finding, account, channel, priority, wanted, revision, state,
            due_at, attempts, at, sent_at, event_id, payload)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, 'waiting', ?8, 0, ?8, ?9, ?10, ?11)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, 'waiting', ?8, 0, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING",
         params![
             target,
             text("key"),
@@ -198,12 +200,7 @@ fn requeue_delivery(transaction: &Transaction<'_>, letter: &DeadLetterRow, now: 
     Ok(Retried::Queued)
 }
 
-fn requeue_record(
-    transaction: &Transaction<'_>,
-    letter: &DeadLetterRow,
-    body: &[u8],
-    now: i64,
-) -> rusqlite::Result<Retried> {
+fn requeue_record(transaction: &Connection, letter: &DeadLetterRow, body: &[u8], now: i64) -> sql::Result<Retried> {
     let target = target_id(transaction, letter.target.as_ref())?;
     let sent_at = letter.meta["sent_at"].as_i64().unwrap_or(now);
     transaction.execute(
@@ -235,7 +232,7 @@ pub(super) mod tests {
     #[tokio::test]
     async fn a_number_is_given_once_even_when_its_letter_is_gone() {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = Store::open(&folder.path().join("router.db"), Access::Router).expect("opens");
+        let store = Store::open(folder.path().join("router.db"), Access::Router).expect("opens");
         for expected in 1..=3 {
             store.commit(Batch { dead_letters: vec![letter()], ..Batch::default() }).await.expect("committed");
             let newest = store.dead_letters(1).expect("read").remove(0);

@@ -1,19 +1,17 @@
 //! What the lanes read and write: rows that wait, what became of them, what targets hold.
 
 use connectors::{Member, Wanted};
-use rusqlite::{OptionalExtension, Row, params};
 
-use super::{
-    Before, DeadLetter, Enqueued, Loaded, RecordRow, Store, StoreError, WaitingDelivery, dead,
-    rows::{UNTIL, is_digest},
-};
+use super::rows::{UNTIL, is_digest};
+use super::sql::{self, Connection, OptionalExtension, Params, Row, Statement, params};
+use super::{Before, DeadLetter, Enqueued, Loaded, RecordRow, Store, StoreError, WaitingDelivery, dead};
 
 impl Store {
     /// Numbers of the targets by name; new names are added.
     pub async fn register_targets(&self, names: Vec<String>) -> Result<Vec<(String, i64, bool)>, StoreError> {
         self.write(move |transaction| {
             for name in &names {
-                transaction.execute("INSERT OR IGNORE INTO targets (name) VALUES (?1)", [name])?;
+                transaction.execute("INSERT INTO targets (name) VALUES (?1) ON CONFLICT DO NOTHING", [name])?;
             }
             let mut statement = transaction.prepare("SELECT name, id, paused FROM targets")?;
             let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
@@ -37,8 +35,7 @@ impl Store {
                  ORDER BY id LIMIT ?3",
             )?;
             let rows = i64::try_from(rows).unwrap_or(i64::MAX);
-            let mut found = statement.query(params![from_id, target, rows, end_id])?;
-            take_records(&mut found, bytes)
+            take_records(&mut statement, params![from_id, target, rows, end_id], bytes)
         })
     }
 
@@ -52,10 +49,9 @@ impl Store {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT id, at, sent_at, payload, urgent FROM records WHERE id >= ?1 AND target = ?2 AND urgent = 0
-                 ORDER BY id",
+                 ORDER BY id LIMIT 20000",
             )?;
-            let mut found = statement.query(params![from_id, target])?;
-            take_records(&mut found, bytes)
+            take_records(&mut statement, params![from_id, target], bytes)
         })
     }
 
@@ -64,8 +60,8 @@ impl Store {
         self.read(|connection| {
             let average: f64 = connection
                 .prepare_cached(
-                    "SELECT COALESCE(AVG(LENGTH(payload)), 0.0) FROM
-                     (SELECT payload FROM deliveries WHERE target = ?1 LIMIT 100)",
+                    "SELECT CAST(COALESCE(AVG(LENGTH(payload)), 0) AS DOUBLE PRECISION) FROM
+                     (SELECT payload FROM deliveries WHERE target = ?1 LIMIT 100) AS several",
                 )?
                 .query_row([target], |row| row.get(0))?;
             #[expect(
@@ -85,8 +81,7 @@ impl Store {
                 "SELECT id, at, sent_at, payload, urgent FROM records INDEXED BY records_urgent
                  WHERE target = ?1 AND urgent = 1 AND id >= ?2 ORDER BY id LIMIT ?3",
             )?;
-            let mut found = statement.query(params![target, from_id, i64::try_from(rows).unwrap_or(i64::MAX)])?;
-            take_records(&mut found, usize::MAX)
+            take_records(&mut statement, params![target, from_id, i64::try_from(rows).unwrap_or(i64::MAX)], usize::MAX)
         })
     }
 
@@ -96,7 +91,7 @@ impl Store {
             connection.query_row(
                 "SELECT COUNT(*), COALESCE(SUM(LENGTH(payload)), 0), MIN(at) FROM records WHERE target = ?1",
                 [target],
-                |row| Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, i64>(1)?.unsigned_abs(), row.get(2)?)),
+                |row| Ok((row.get::<i64>(0)?.unsigned_abs(), row.get::<i64>(1)?.unsigned_abs(), row.get(2)?)),
             )
         })
     }
@@ -110,9 +105,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.write(move |transaction| {
             let mut delete = transaction.prepare_cached("DELETE FROM records WHERE id = ?1")?;
-            for id in &done {
-                delete.execute([id])?;
-            }
+            delete.execute_each(done.iter().map(|id| [id]))?;
             for (id, letter) in &dead {
                 dead::insert(transaction, letter, now)?;
                 delete.execute([id])?;
@@ -162,7 +155,7 @@ impl Store {
                        d.sending_since, d.event_id, d.payload, l.entry, d.target, d.limiter_ms
                      FROM deliveries d LEFT JOIN ledger l ON l.target = d.target AND l.key = d.key WHERE d.id = ?1",
                 )?
-                .query_row([id], |row| Ok((loaded(id, row)?, row.get::<_, i64>(13)?)))
+                .query_row([id], |row| Ok((loaded(id, row)?, row.get::<i64>(13)?)))
                 .optional()?;
             let Some((mut row, target)) = row else { return Ok(None) };
             (row.member_count, row.account_count) = connection
@@ -193,10 +186,10 @@ impl Store {
     }
 }
 
-fn take_records(found: &mut rusqlite::Rows<'_>, bytes: usize) -> rusqlite::Result<Vec<RecordRow>> {
+fn take_records(statement: &mut Statement<'_>, params: impl Params, bytes: usize) -> sql::Result<Vec<RecordRow>> {
     let mut rows = Vec::new();
     let mut taken = 0;
-    while let Some(row) = found.next()? {
+    statement.each(params, |row| {
         let payload: Vec<u8> = row.get(3)?;
         taken += payload.len();
         rows.push(RecordRow {
@@ -206,14 +199,12 @@ fn take_records(found: &mut rusqlite::Rows<'_>, bytes: usize) -> rusqlite::Resul
             payload: payload.into(),
             urgent: row.get(4)?,
         });
-        if taken >= bytes {
-            break;
-        }
-    }
+        Ok(taken < bytes)
+    })?;
     Ok(rows)
 }
 
-fn loaded(id: i64, row: &Row<'_>) -> rusqlite::Result<Loaded> {
+fn loaded(id: i64, row: &Row<'_>) -> sql::Result<Loaded> {
     let wanted: String = row.get(3)?;
     let payload: String = row.get(11)?;
     let ledger: Option<String> = row.get(12)?;
@@ -240,33 +231,35 @@ fn loaded(id: i64, row: &Row<'_>) -> rusqlite::Result<Loaded> {
     })
 }
 
-fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<usize> {
-    row.get::<_, i64>(column).map(|count| usize::try_from(count).unwrap_or(0))
+fn count(row: &Row<'_>, column: usize) -> sql::Result<usize> {
+    row.get::<i64>(column).map(|count| usize::try_from(count).unwrap_or(0))
 }
 
 /// The digest before this one, of the same window and channel: their keys differ in the end of the window.
-fn before(connection: &rusqlite::Connection, target: i64, key: &str) -> rusqlite::Result<Option<Before>> {
+fn before(connection: &Connection, target: i64, key: &str) -> sql::Result<Option<Before>> {
     let Some(start) = key.find(UNTIL).map(|at| at + UNTIL.len()) else { return Ok(None) };
     let end_of = |key: &str| key[start..].trim_start_matches(|c: char| c.is_ascii_digit()).to_owned();
     let mut older = connection.prepare_cached(
         "SELECT key FROM ledger WHERE target = ?1 AND key >= ?2 AND key < ?3 ORDER BY key DESC LIMIT 100",
     )?;
-    let mut rows = older.query(params![target, &key[..start], key])?;
-    while let Some(row) = rows.next()? {
+    let mut found = None;
+    older.each(params![target, &key[..start], key], |row| {
         let other: String = row.get(0)?;
         if end_of(&other) == end_of(key) {
-            let counts = "SELECT COUNT(*), COALESCE(SUM(failing = 0), 0) FROM members WHERE target = ?1 AND key = ?2";
-            let before = connection.prepare_cached(counts)?.query_row(params![target, other], |found| {
-                Ok(Before { told: count(found, 0)?, pass: count(found, 1)? })
-            })?;
-            return Ok(Some(before));
+            found = Some(other);
         }
-    }
-    Ok(None)
+        Ok(found.is_none())
+    })?;
+    let Some(other) = found else { return Ok(None) };
+    let counts = "SELECT COUNT(*), COUNT(CASE WHEN failing = 0 THEN 1 END) FROM members WHERE target = ?1 AND key = ?2";
+    let before = connection
+        .prepare_cached(counts)?
+        .query_row(params![target, other], |found| Ok(Before { told: count(found, 0)?, pass: count(found, 1)? }))?;
+    Ok(Some(before))
 }
 
 /// The failing members of a key that a ticket has room for: the longest failing first, of a digest the highest score.
-fn members(connection: &rusqlite::Connection, target: i64, key: &str) -> rusqlite::Result<Vec<Member>> {
+fn members(connection: &Connection, target: i64, key: &str) -> sql::Result<Vec<Member>> {
     // A digest ranks what is new; a roll-up lists what is old first.
     let digest = is_digest(key);
     let order = if digest { "f.score DESC, f.id" } else { "f.failing_since, f.id" };

@@ -2,8 +2,7 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{OptionalExtension, Row, params};
-
+use super::sql::{self, OptionalExtension, Row, params};
 use super::{Hold, Known, MemberState, Recent, Sent, Store, StoreError, TicketState, recent};
 use crate::finding::Version;
 
@@ -14,13 +13,13 @@ const KNOWN: &str = "id, state, version_time, version_content, first_seen, faili
 /// Asked twice a second: one step down an index, however many findings are held.
 const NEXT_HOLD: &str = "SELECT MIN(due_at) FROM holds";
 
-fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
+fn known(row: &Row<'_>) -> sql::Result<Known> {
     let state: String = row.get(1)?;
     let failures: String = row.get(9)?;
     Ok(Known {
         row: row.get(0)?,
         state: MemberState::parse(&state),
-        version: Version { time_ms: row.get(2)?, content: row.get::<_, i64>(3)?.cast_unsigned() },
+        version: Version { time_ms: row.get(2)?, content: row.get::<i64>(3)?.cast_unsigned() },
         first_seen: row.get(4)?,
         failing_since: row.get(5)?,
         resolved_at: row.get(6)?,
@@ -35,8 +34,10 @@ fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
     })
 }
 
-fn sent(row: &Row<'_>) -> rusqlite::Result<Sent> {
-    let (state, closed, accepted): (String, Option<i64>, bool) = (row.get(2)?, row.get(4)?, row.get(5)?);
+fn sent(row: &Row<'_>) -> sql::Result<Sent> {
+    let (state, entry): (String, String) = (row.get(2)?, row.get(4)?);
+    let entry: serde_json::Value = serde_json::from_str(&entry).unwrap_or_default();
+    let (closed, accepted) = (entry["closed_by_person_ms"].as_i64(), !entry["memory"]["accepted"].is_null());
     let state = match (state.as_str(), closed) {
         ("resolved", _) => TicketState::Resolved,
         _ if accepted => TicketState::Accepted,
@@ -57,9 +58,7 @@ impl Store {
             let Some(mut found) = found else { return Ok(None) };
             found.sent = connection
                 .prepare_cached(
-                    "SELECT l.target, l.name, l.state, l.updated_at, json_extract(l.entry, '$.closed_by_person_ms'),
-                       json_extract(l.entry, '$.memory.accepted') IS NOT NULL
-                     FROM members m JOIN ledger l ON l.target = m.target AND l.key = m.key
+                    "SELECT l.target, l.name, l.state, l.updated_at, l.entry FROM members m JOIN ledger l ON l.target = m.target AND l.key = m.key
                      WHERE m.finding = ?1 ORDER BY l.updated_at DESC LIMIT 20",
                 )?
                 .query_map([found.row], sent)?
@@ -73,10 +72,10 @@ impl Store {
         self.read(|connection| {
             let hashes = connection
                 .prepare("SELECT hash FROM findings")?
-                .query_map([], |row| row.get::<_, i64>(0).map(i64::cast_unsigned))?
+                .query_map([], |row| row.get::<i64>(0).map(i64::cast_unsigned))?
                 .collect::<Result<_, _>>()?;
             let last =
-                connection.query_row("SELECT COALESCE(MAX(id), 0) FROM findings", [], |row| row.get::<_, i64>(0))?;
+                connection.query_row("SELECT COALESCE(MAX(id), 0) FROM findings", [], |row| row.get::<i64>(0))?;
             Ok((hashes, last + 1))
         })
     }
@@ -96,16 +95,16 @@ impl Store {
         self.read(|connection| {
             let mut recent = Recent::new(window_ms);
             let mut statement = connection.prepare("SELECT at, entries FROM recent WHERE at >= ?1 ORDER BY id")?;
-            let mut rows = statement.query([now_ms - window_ms])?;
-            while let Some(row) = rows.next()? {
+            statement.each([now_ms - window_ms], |row| {
                 let at: i64 = row.get(0)?;
-                let entries = row.get_ref(1)?.as_blob().unwrap_or_default();
+                let entries: Vec<u8> = row.get(1)?;
                 for entry in entries.chunks_exact(16) {
                     let number =
                         |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |sum, &byte| (sum << 8) | u64::from(byte));
                     recent.insert(number(&entry[..8]), number(&entry[8..]), at);
                 }
-            }
+                Ok(true)
+            })?;
             Ok(recent)
         })
     }
@@ -131,11 +130,6 @@ impl Store {
     pub fn next_hold(&self) -> Result<Option<i64>, StoreError> {
         self.read(|connection| connection.prepare_cached(NEXT_HOLD)?.query_row([], |row| row.get(0)))
     }
-
-    /// Changes when another process wrote to the file (a command put something back, paused a lane).
-    pub fn data_version(&self) -> Result<i64, StoreError> {
-        self.read(|connection| connection.query_row("PRAGMA data_version", [], |row| row.get(0)))
-    }
 }
 
 /// The same hash that the tables use.
@@ -148,12 +142,13 @@ mod tests {
     use rusqlite::StatementStatus;
 
     use super::*;
-    use crate::store::{Access, Batch};
+    use crate::store::{Access, Batch, Connection};
 
     /// Steps of SQLite's machine that one look for the next hold takes.
     fn steps(store: &Store) -> i32 {
         store
             .read(|connection| {
+                let Connection::Sqlite(connection) = connection else { panic!("a file") };
                 let mut statement = connection.prepare(NEXT_HOLD)?;
                 statement.query_row([], |row| row.get::<_, Option<i64>>(0))?;
                 Ok(statement.get_status(StatementStatus::VmStep))
@@ -164,7 +159,7 @@ mod tests {
     #[tokio::test]
     async fn fifty_thousand_holds_cost_no_more_to_wait_for_than_one() {
         let folder = tempfile::tempdir().expect("folder");
-        let store = Store::open(&folder.path().join("router.db"), Access::Router).expect("opened");
+        let store = Store::open(folder.path().join("router.db"), Access::Router).expect("opened");
         let hour = 3_600_000;
         let hold = |finding| Hold { finding, script: "s".into(), due_at: hour + finding, reason: "wait".into() };
         store.commit(Batch { holds: vec![hold(1)], ..Batch::default() }).await.expect("committed");

@@ -1,49 +1,65 @@
-//! The outbox and the memory: one SQLite file, one writer thread, group commit.
+//! The outbox and the memory: one SQLite file, or a database that several replicas share; one writer thread, group
+//! commit.
 //!
 //! Everything that must happen because of a message is committed in one transaction before the message leaves its
-//! queue. `synchronous=FULL`: each commit is on disk before it is reported.
+//! queue, and is on disk before it is reported. On a server the transaction begins with a look at who is on duty
+//! ([`duty`]): who is not, writes nothing.
 
 mod commit;
 mod dead;
+mod duty;
 mod lanes;
 mod load;
 mod noise;
 mod open;
 mod packs;
+mod place;
 mod prune;
 mod recent;
 mod report;
 mod restraints;
 mod rows;
+#[cfg(test)]
+mod same_tests;
+mod server;
+#[cfg(test)]
+mod server_tests;
 mod settle;
 mod shadow;
 mod sightings;
 mod silences;
+mod sql;
+#[cfg(test)]
+mod testing;
 mod types;
 mod wake;
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex},
     thread::JoinHandle,
 };
 
-use rusqlite::{Connection, Transaction};
 use tokio::sync::{mpsc, oneshot};
 
 pub use dead::{DeadLetter, DeadLetterRow, Retried};
+pub use duty::Duty;
 pub use load::check_hash;
 pub use noise::{NoiseFinding, OpenTicket, Told};
 pub use open::{Access, StoreError};
 pub use packs::{Pack, Packed};
+pub use place::Place;
 pub use prune::Retention;
 pub use recent::{Recent, Seen, pack};
 pub use report::{AnswerRow, DecisionRow, FindingDetail, FindingFilter, FindingRow, PendingRow, TargetRow};
 pub use restraints::{Interrupt, NewStorm, StormRow};
 pub use rows::{Before, Left, Loaded, RecordRow, Settlement, WaitingDelivery};
+pub use server::Candidate;
 pub use shadow::ShadowRow;
 pub use sightings::{Round, Sighting, Vanished};
 pub use silences::{AuditRow, Expired, Muted, SilenceRow, Unmuted};
+use sql::Connection;
+pub use sql::Endpoint;
 pub use types::{
     Batch, Committed, Enqueued, Hold, InboxMessage, Known, MemberState, NewDecision, NewRecord, Payload, Sent,
     StoredFinding, TicketState, Wish,
@@ -53,26 +69,42 @@ pub use types::{
 const GROUP: usize = 64;
 
 type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-type Job = Box<dyn FnOnce(Result<&Transaction<'_>, StoreError>) -> Reply + Send>;
+type Job = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Reply + Send>;
 
 /// Handle of the store; cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     jobs: mpsc::UnboundedSender<Job>,
     reader: Arc<Mutex<Connection>>,
-    path: Arc<PathBuf>,
+    place: Arc<Place>,
     _writer: Arc<WriterThread>,
-    /// Held for as long as the store is open, so that no second router opens it.
+    /// Held for as long as the store is open, so that no second router opens the file.
     _lock: Option<Arc<std::fs::File>>,
+    /// Of a router on a server: that it is this one's turn.
+    duty: Option<Arc<Duty>>,
 }
 
 struct WriterThread(Option<JoinHandle<()>>);
 
 impl Store {
-    /// Opens or creates the file, migrates it, and starts the writer.
+    /// Opens or creates the store, migrates it, and starts the writer.
     ///
-    /// [`Access::Router`] takes the lock that refuses a second router; [`Access::Command`] works beside a running one.
-    pub fn open(path: &Path, access: Access) -> Result<Self, StoreError> {
+    /// [`Access::Router`] takes the lock that refuses a second router, or the duty on a server;
+    /// [`Access::Command`] works beside a running one.
+    pub fn open(place: impl Into<Place>, access: Access) -> Result<Self, StoreError> {
+        let place = place.into();
+        let path = match &place {
+            Place::Sqlite(path) => path,
+            Place::Server(endpoint) => {
+                let candidate = Candidate::connect(endpoint)?;
+                return match access {
+                    Access::Command => candidate.beside(),
+                    Access::Router => candidate
+                        .try_duty(duty::LENGTH)?
+                        .map_err(|holder| StoreError::OnDuty { place: endpoint.to_string(), holder }),
+                };
+            }
+        };
         let lock = match access {
             Access::Router => Some(Arc::new(open::lock(path)?)),
             Access::Command => None,
@@ -80,36 +112,57 @@ impl Store {
         let mut writer = open::connect(path, access)?;
         open::migrate(&mut writer, path)?;
         let reader = open::connect(path, Access::Command)?;
+        Self::over(place, Connection::Sqlite(writer), Connection::Sqlite(reader), (lock, None))
+    }
+
+    fn over(
+        place: Place,
+        writer: Connection,
+        reader: Connection,
+        (lock, duty): (Option<Arc<std::fs::File>>, Option<Arc<Duty>>),
+    ) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::unbounded_channel();
+        let seen = duty.clone();
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || write_loop(writer, queue))
-            .map_err(|source| StoreError::Open { path: path.to_owned(), detail: source.to_string() })?;
+            .spawn(move || write_loop(&writer, queue, seen.as_deref()))
+            .map_err(|source| StoreError::Failed(format!("{place}: {source}")))?;
         Ok(Self {
             jobs,
             reader: Arc::new(Mutex::new(reader)),
-            path: Arc::new(path.to_owned()),
+            place: Arc::new(place),
             _writer: Arc::new(WriterThread(Some(thread))),
             _lock: lock,
+            duty,
         })
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// The file, where it is one.
+    pub fn path(&self) -> Option<&Path> {
+        match &*self.place {
+            Place::Sqlite(path) => Some(path),
+            Place::Server(_) => None,
+        }
     }
 
-    /// Bytes of the file and its write-ahead log.
+    /// Bytes of the file and its write-ahead log; a server counts its own.
     pub fn file_bytes(&self) -> u64 {
+        let Some(path) = self.path() else { return 0 };
         let size = |path: &Path| std::fs::metadata(path).map_or(0, |data| data.len());
-        let mut wal = self.path.as_os_str().to_owned();
+        let mut wal = path.as_os_str().to_owned();
         wal.push("-wal");
-        size(&self.path) + size(Path::new(&wal))
+        size(path) + size(Path::new(&wal))
+    }
+
+    /// Whether it is this router's turn, where several share the store.
+    pub fn duty(&self) -> Option<&Arc<Duty>> {
+        self.duty.as_ref()
     }
 
     /// Runs `work` in the next transaction; answers once that is on disk.
     async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&Connection) -> sql::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, done) = oneshot::channel();
         let job: Job = Box::new(move |transaction| {
@@ -124,8 +177,9 @@ impl Store {
     }
 
     /// Reads what is committed. Short reads only: there is one reading connection.
-    fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> sql::Result<T>) -> Result<T, StoreError> {
         let reader = self.reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        reader.ensure()?;
         work(&reader).map_err(StoreError::from)
     }
 }
@@ -142,50 +196,56 @@ impl Drop for WriterThread {
 }
 
 /// A job that fails undoes only itself.
-fn in_savepoint<T>(
-    transaction: &Transaction<'_>,
-    work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
-) -> rusqlite::Result<T> {
-    transaction.prepare_cached("SAVEPOINT job")?.execute([])?;
+fn in_savepoint<T>(transaction: &Connection, work: impl FnOnce(&Connection) -> sql::Result<T>) -> sql::Result<T> {
+    transaction.control("SAVEPOINT job")?;
     let result = work(transaction);
     if result.is_err() {
-        transaction.prepare_cached("ROLLBACK TO job")?.execute([])?;
+        transaction.control("ROLLBACK TO SAVEPOINT job")?;
     }
-    transaction.prepare_cached("RELEASE job")?.execute([])?;
+    transaction.control("RELEASE SAVEPOINT job")?;
     result
 }
 
-fn write_loop(mut connection: Connection, mut queue: mpsc::UnboundedReceiver<Job>) {
+fn write_loop(connection: &Connection, mut queue: mpsc::UnboundedReceiver<Job>, duty: Option<&Duty>) {
     let mut replies = Vec::with_capacity(GROUP);
     while let Some(first) = queue.blocking_recv() {
-        let result = write_group(&mut connection, first, &mut queue, &mut replies);
+        let result = write_group(connection, first, &mut queue, &mut replies, duty);
         for reply in replies.drain(..) {
             reply(result.as_ref().copied().map_err(StoreError::copy));
         }
     }
-    // Leaves one file behind instead of three.
-    let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+    connection.tidy();
 }
 
 fn write_group(
-    connection: &mut Connection,
+    connection: &Connection,
     first: Job,
     queue: &mut mpsc::UnboundedReceiver<Job>,
     replies: &mut Vec<Reply>,
+    duty: Option<&Duty>,
 ) -> Result<(), StoreError> {
-    let transaction = match connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate) {
-        Ok(transaction) => transaction,
-        Err(error) => {
-            let error = StoreError::from(error);
-            replies.push(first(Err(error.copy())));
-            return Err(error);
-        }
-    };
-    replies.push(first(Ok(&transaction)));
+    if let Err(error) = begin(connection, duty) {
+        replies.push(first(Err(error.copy())));
+        return Err(error);
+    }
+    replies.push(first(Ok(connection)));
     while replies.len() < GROUP
         && let Ok(job) = queue.try_recv()
     {
-        replies.push(job(Ok(&transaction)));
+        replies.push(job(Ok(connection)));
     }
-    transaction.commit().map_err(StoreError::from)
+    connection.control("COMMIT").map_err(|error| {
+        // Of what could not be committed nothing may stay open.
+        let _ = connection.control("ROLLBACK");
+        StoreError::from(error)
+    })
+}
+
+fn begin(connection: &Connection, duty: Option<&Duty>) -> Result<(), StoreError> {
+    connection.ensure()?;
+    connection.begin()?;
+    let Connection::Postgres(session) = connection else { return Ok(()) };
+    server::lock(session, duty).inspect_err(|_| {
+        let _ = connection.control("ROLLBACK");
+    })
 }

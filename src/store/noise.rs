@@ -1,7 +1,6 @@
 //! What the noise report is made of.
 
-use rusqlite::params;
-
+use super::sql::params;
 use super::{Store, StoreError};
 
 /// A remembered finding, as far as noise is concerned. Times are milliseconds since the epoch.
@@ -95,7 +94,7 @@ impl Store {
                     "SELECT t.name, l.name, MIN(COALESCE(f.failing_since, f.first_seen)) FROM ledger l
                      JOIN targets t ON t.id = l.target
                      JOIN members m ON m.target = l.target AND m.key = l.key AND m.failing = 1
-                     JOIN findings f ON f.id = m.finding WHERE l.state = 'open' GROUP BY l.target, l.key ORDER BY 3",
+                     JOIN findings f ON f.id = m.finding WHERE l.state = 'open' GROUP BY l.target, l.key, t.name, l.name ORDER BY 3",
                 )?
                 .query_map([], |row| Ok(OpenTicket { target: row.get(0)?, name: row.get(1)?, since: row.get(2)? }))?
                 .collect()

@@ -9,6 +9,8 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::sql;
+
 /// Schema versions in order; `user_version` of the file counts how many were applied.
 const MIGRATIONS: &[&str] = &[
     include_str!("schema_1.sql"),
@@ -42,8 +44,18 @@ pub enum StoreError {
     Damaged { path: PathBuf, detail: String },
     #[error("store: the disk is full; free space on it, nothing was lost: messages stay in their queue")]
     Full,
+    #[error("store {place}: {detail}")]
+    Server { place: String, detail: String },
+    /// Another replica is on duty.
+    #[error(
+        "store {place} is in use by another findings-router ({holder}); it stands by itself where it runs as a service"
+    )]
+    OnDuty { place: String, holder: String },
+    /// This replica was on duty, and another one has taken over.
+    #[error("store: {holder} has taken over from this replica; nothing more is written or sent here")]
+    TakenOver { holder: String },
     #[error("store: {0}")]
-    Sqlite(String),
+    Failed(String),
     #[error("store is closed")]
     Closed,
 }
@@ -54,16 +66,23 @@ impl StoreError {
         match self {
             Self::Full => Self::Full,
             Self::Closed => Self::Closed,
-            other => Self::Sqlite(other.to_string()),
+            Self::TakenOver { holder } => Self::TakenOver { holder: holder.clone() },
+            Self::Failed(detail) => Self::Failed(detail.clone()),
+            Self::Open { .. }
+            | Self::Locked { .. }
+            | Self::TooNew { .. }
+            | Self::Damaged { .. }
+            | Self::Server { .. }
+            | Self::OnDuty { .. } => Self::Failed(self.to_string()),
         }
     }
 }
 
-impl From<rusqlite::Error> for StoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => Self::Full,
-            _ => Self::Sqlite(error.to_string()),
+impl From<sql::Error> for StoreError {
+    fn from(error: sql::Error) -> Self {
+        match &error {
+            sql::Error::Sqlite(inner) if inner.sqlite_error_code() == Some(ErrorCode::DiskFull) => Self::Full,
+            _ => Self::Failed(error.to_string()),
         }
     }
 }
@@ -112,7 +131,7 @@ pub(super) fn connect(path: &Path, access: Access) -> Result<Connection, StoreEr
     }
     let connection = Connection::open_with_flags(path, OpenFlags::default()).map_err(failed)?;
     connection.busy_timeout(Duration::from_secs(10)).map_err(failed)?;
-    connection.set_prepared_statement_cache_capacity(64);
+    connection.set_prepared_statement_cache_capacity(128);
     connection
         .execute_batch(
             "PRAGMA auto_vacuum = INCREMENTAL;

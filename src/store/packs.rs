@@ -2,8 +2,7 @@
 //!
 //! Packing and unpacking are one transaction each: a row is in the table or in a pack, whatever happens in between.
 
-use rusqlite::{OptionalExtension, params};
-
+use super::sql::{self, OptionalExtension, params, values};
 use super::{RecordRow, Store, StoreError};
 
 /// Fast, and most of what it can gain: checks repeat the same keys and texts.
@@ -44,8 +43,8 @@ impl Store {
                         id: row.get(0)?,
                         first: row.get(1)?,
                         last: row.get(2)?,
-                        rows: row.get::<_, i64>(3)?.unsigned_abs(),
-                        bytes: row.get::<_, i64>(4)?.unsigned_abs(),
+                        rows: row.get::<i64>(3)?.unsigned_abs(),
+                        bytes: row.get::<i64>(4)?.unsigned_abs(),
                     })
                 })?
                 .collect()
@@ -67,7 +66,7 @@ impl Store {
     pub async fn pack(&self, target: i64, from: i64, bytes: usize) -> Result<Option<Packed>, StoreError> {
         let store = self.clone();
         let packed = tokio::task::spawn_blocking(move || store.compressed(target, from, bytes)).await;
-        let Some((rows, plain, blob)) = packed.map_err(|error| StoreError::Sqlite(error.to_string()))?? else {
+        let Some((rows, plain, blob)) = packed.map_err(|error| StoreError::Failed(error.to_string()))?? else {
             return Ok(None);
         };
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(None) };
@@ -82,7 +81,7 @@ impl Store {
                 )?;
                 transaction
                     .prepare_cached(
-                        "INSERT INTO packs (target, first, last, rows, at, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                        "INSERT INTO packs (target, first, last, rows, at, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6) RETURNING id",
                     )?
                     .insert(params![target, first, last, i64::try_from(count).unwrap_or(0), at, blob])
             })
@@ -98,7 +97,7 @@ impl Store {
         if plain < bytes {
             return Ok(None);
         }
-        let blob = packed(&rows).map_err(|error| StoreError::Sqlite(format!("pack a backlog: {error}")))?;
+        let blob = packed(&rows).map_err(|error| StoreError::Failed(format!("pack a backlog: {error}")))?;
         Ok(Some((rows, u64::try_from(plain).unwrap_or(0), blob)))
     }
 
@@ -108,17 +107,12 @@ impl Store {
             let (target, blob): (i64, Vec<u8>) = transaction
                 .prepare_cached("SELECT target, payload FROM packs WHERE id = ?1")?
                 .query_row([pack], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            let rows = unpacked(&blob).map_err(|error| {
-                rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Blob, error.into())
-            })?;
+            let rows = unpacked(&blob).map_err(|error| sql::Error::Pack(error.to_string()))?;
             let mut insert = transaction.prepare_cached(
                 "INSERT INTO records (id, target, urgent, at, sent_at, codec, payload) VALUES (?1, ?2, 0, ?3, ?4, 0, ?5)",
             )?;
-            let mut bytes = 0;
-            for row in rows {
-                bytes += u64::try_from(row.payload.len()).unwrap_or(0);
-                insert.execute(params![row.id, target, row.at, row.sent_at, &*row.payload])?;
-            }
+            insert.execute_each(rows.iter().map(|row| values![row.id, target, row.at, row.sent_at, &*row.payload]))?;
+            let bytes = rows.iter().map(|row| u64::try_from(row.payload.len()).unwrap_or(0)).sum();
             transaction.prepare_cached("DELETE FROM packs WHERE id = ?1")?.execute([pack])?;
             Ok(bytes)
         })
@@ -171,7 +165,7 @@ mod tests {
     use crate::store::{Access, Batch, NewRecord};
 
     async fn store_with(folder: &Path, rows: usize) -> Store {
-        let store = Store::open(&folder.join("router.db"), Access::Router).expect("opens");
+        let store = Store::open(folder.join("router.db"), Access::Router).expect("opens");
         let numbers = store.register_targets(vec!["siem".to_owned()]).await.expect("registered");
         assert_eq!(numbers[0].1, 1);
         let records = (0..rows)

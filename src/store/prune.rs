@@ -1,7 +1,6 @@
 //! Upkeep of the file: what is done is forgotten after its time, and free pages go back to the disk.
 
-use rusqlite::Transaction;
-
+use super::sql::{self, Connection};
 use super::{Store, StoreError, restraints, silences};
 
 /// How long things are kept, milliseconds.
@@ -32,10 +31,7 @@ impl Store {
             gone += restraints::prune(transaction, now - keep.decisions_ms)?;
             gone += silences::prune(transaction, now - keep.decisions_ms)?;
             gone += prune_findings(transaction, now - keep.resolved_ms)?;
-            // Frees a page at each step: run to its end, or it frees one.
-            let mut vacuum = transaction.prepare("PRAGMA incremental_vacuum(20000)")?;
-            let mut steps = vacuum.query([])?;
-            while steps.next()?.is_some() {}
+            transaction.give_back()?;
             Ok(gone)
         })
         .await
@@ -43,9 +39,9 @@ impl Store {
 }
 
 /// Findings resolved for long, with what targets held for them; those with a row in a lane stay.
-fn prune_findings(transaction: &Transaction<'_>, before: i64) -> rusqlite::Result<usize> {
+fn prune_findings(transaction: &Connection, before: i64) -> sql::Result<usize> {
     let old = "SELECT id FROM findings WHERE state = 'resolved' AND updated_at < ?1
-               AND id NOT IN (SELECT finding FROM deliveries) LIMIT 2000";
+               AND id NOT IN (SELECT finding FROM deliveries) ORDER BY updated_at, id LIMIT 2000";
     transaction.execute(&format!("DELETE FROM decisions WHERE finding IN ({old})"), [before])?;
     transaction.execute(&format!("DELETE FROM answers WHERE finding IN ({old})"), [before])?;
     transaction.execute(
@@ -79,7 +75,7 @@ mod tests {
         Retention { dedupe_window_ms: 1_000, decisions_ms: 1_000, dead_letters_ms: 1_000, resolved_ms: 1_000 };
 
     fn open(folder: &Path) -> Store {
-        Store::open(&folder.join("router.db"), Access::Router).expect("opens")
+        Store::open(folder.join("router.db"), Access::Router).expect("opens")
     }
 
     fn finding(row: i64, state: MemberState) -> StoredFinding {
@@ -107,7 +103,7 @@ mod tests {
     fn count(store: &Store, table: &str) -> i64 {
         store
             .read(|connection| {
-                connection.query_row(&format!("SELECT COUNT(*) FROM {table}"), [], |row| row.get::<_, i64>(0))
+                connection.query_row(&format!("SELECT COUNT(*) FROM {table}"), [], |row| row.get::<i64>(0))
             })
             .expect("read")
     }
@@ -163,9 +159,8 @@ mod tests {
         // A long backlog leaves empty pages, which go back to the disk.
         send(20_000).await;
         let free = || {
-            let read = |connection: &rusqlite::Connection| {
-                connection.query_row("PRAGMA freelist_count", [], |row| row.get::<_, i64>(0))
-            };
+            let read =
+                |connection: &Connection| connection.query_row("PRAGMA freelist_count", [], |row| row.get::<i64>(0));
             store.read(read).expect("read")
         };
         assert!(free() > 9_000, "{}", free());

@@ -1,9 +1,9 @@
 //! What the commands show: findings, decisions, deliveries, targets.
 
-use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 
-use super::{Store, StoreError};
+use super::sql::{self, Connection, OptionalExtension, Row, params};
+use super::{Store, StoreError, server};
 
 /// One line of `findings list`. Times are milliseconds since the epoch.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -98,12 +98,20 @@ pub struct TargetRow {
     pub oldest: Option<i64>,
     pub status: serde_json::Value,
     pub updated_at: i64,
+    /// The replica that works on it, where several share the store: host and process, and since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owned_since: Option<i64>,
+    /// Milliseconds until its lease is over, unless that is renewed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease_ms: Option<i64>,
 }
 
 const FINDING: &str = "id, check_id, state, change, risk, score, rule_id, rule_title, account_id, account_name, env,
     region, resource, first_seen, failing_since, resolved_at, times_failed, updated_at, event_id, json";
 
-fn finding(row: &Row<'_>) -> rusqlite::Result<(i64, FindingRow)> {
+fn finding(row: &Row<'_>) -> sql::Result<(i64, FindingRow)> {
     Ok((
         row.get(0)?,
         FindingRow {
@@ -138,8 +146,8 @@ impl Store {
         self.read(|connection| {
             let rows = connection
                 .prepare(&format!(
-                    "SELECT {FINDING} FROM findings WHERE (?1 IS NULL OR state = ?1)
-                     AND (?2 IS NULL OR account_id = ?2 OR account_name = ?2) AND (?3 IS NULL OR rule_id = ?3)
+                    "SELECT {FINDING} FROM findings WHERE (CAST(?1 AS TEXT) IS NULL OR state = ?1)
+                     AND (CAST(?2 AS TEXT) IS NULL OR account_id = ?2 OR account_name = ?2) AND (CAST(?3 AS TEXT) IS NULL OR rule_id = ?3)
                      ORDER BY state = 'failing' DESC, score DESC, updated_at DESC LIMIT ?4"
                 ))?
                 .query_map(
@@ -165,7 +173,7 @@ impl Store {
         self.read(|connection| {
             let found = connection
                 .query_row(&format!("SELECT {FINDING} FROM findings WHERE check_id = ?1"), [check_id], |row| {
-                    Ok((finding(row)?, row.get::<_, String>(18)?, row.get::<_, Vec<u8>>(19)?))
+                    Ok((finding(row)?, row.get::<String>(18)?, row.get::<Vec<u8>>(19)?))
                 })
                 .optional()?;
             let Some(((id, mut row), event_id, check)) = found else { return Ok(None) };
@@ -179,10 +187,10 @@ impl Store {
                 .query_map([id], |found| {
                     let entry: String = found.get(3)?;
                     let mut entry = json(entry.as_bytes());
-                    entry["failing_members"] = found.get::<_, i64>(4)?.into();
-                    entry["target"] = found.get::<_, String>(0)?.into();
-                    entry["key"] = found.get::<_, String>(1)?.into();
-                    entry["label"] = format!("fr-{}", found.get::<_, String>(2)?).into();
+                    entry["failing_members"] = found.get::<i64>(4)?.into();
+                    entry["target"] = found.get::<String>(0)?.into();
+                    entry["key"] = found.get::<String>(1)?.into();
+                    entry["label"] = format!("fr-{}", found.get::<String>(2)?).into();
                     Ok(entry)
                 })?
                 .collect::<Result<Vec<_>, _>>()?;
@@ -203,20 +211,21 @@ impl Store {
 
     pub fn targets(&self) -> Result<Vec<TargetRow>, StoreError> {
         self.read(|connection| {
+            let on_duty = server::on_duty(connection)?;
             connection
                 .prepare(
                     "SELECT t.name, t.paused, t.status, t.updated_at,
                        (SELECT COUNT(*) FROM deliveries d WHERE d.target = t.id)
                          + (SELECT COUNT(*) FROM records r WHERE r.target = t.id)
-                         + (SELECT COALESCE(SUM(rows), 0) FROM packs p WHERE p.target = t.id),
-                       MIN(COALESCE((SELECT MIN(at) FROM deliveries d WHERE d.target = t.id), 9e15),
-                         COALESCE((SELECT MIN(at) FROM records r WHERE r.target = t.id), 9e15),
-                         COALESCE((SELECT MIN(at) FROM packs p WHERE p.target = t.id), 9e15))
+                         + (SELECT COALESCE(CAST(SUM(rows) AS BIGINT), 0) FROM packs p WHERE p.target = t.id),
+                       (SELECT MIN(at) FROM deliveries d WHERE d.target = t.id),
+                       (SELECT MIN(at) FROM records r WHERE r.target = t.id),
+                       (SELECT MIN(at) FROM packs p WHERE p.target = t.id)
                      FROM targets t ORDER BY t.name",
                 )?
                 .query_map([], |row| {
                     let status: String = row.get(2)?;
-                    let oldest: f64 = row.get(5)?;
+                    let oldest = [row.get::<Option<i64>>(5)?, row.get(6)?, row.get(7)?];
                     let mut status = json(status.as_bytes());
                     if let Some(status) = status.as_object_mut() {
                         // For the next process, not for people.
@@ -228,8 +237,10 @@ impl Store {
                         status,
                         updated_at: row.get(3)?,
                         backlog: row.get(4)?,
-                        #[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit")]
-                        oldest: (oldest < 9e15).then_some(oldest as i64),
+                        oldest: oldest.into_iter().flatten().min(),
+                        owner: on_duty.as_ref().map(|duty| duty.holder.clone()),
+                        owned_since: on_duty.as_ref().map(|duty| duty.since),
+                        lease_ms: on_duty.as_ref().map(|duty| duty.left_ms),
                     })
                 })?
                 .collect()
@@ -276,7 +287,7 @@ impl Store {
     }
 }
 
-fn decisions(connection: &rusqlite::Connection, id: i64) -> rusqlite::Result<Vec<DecisionRow>> {
+fn decisions(connection: &Connection, id: i64) -> sql::Result<Vec<DecisionRow>> {
     connection
         .prepare("SELECT at, event_id, change, trace FROM decisions WHERE finding = ?1 ORDER BY id DESC LIMIT 50")?
         .query_map([id], |row| {
@@ -286,7 +297,7 @@ fn decisions(connection: &rusqlite::Connection, id: i64) -> rusqlite::Result<Vec
         .collect()
 }
 
-fn pending(connection: &rusqlite::Connection, id: i64) -> rusqlite::Result<Vec<PendingRow>> {
+fn pending(connection: &Connection, id: i64) -> sql::Result<Vec<PendingRow>> {
     connection
         .prepare(
             "SELECT t.name, d.key, d.wanted, d.state, d.priority, d.attempts, d.at, d.due_at, d.error
@@ -309,7 +320,7 @@ fn pending(connection: &rusqlite::Connection, id: i64) -> rusqlite::Result<Vec<P
         .collect()
 }
 
-fn answers(connection: &rusqlite::Connection, id: i64) -> rusqlite::Result<Vec<AnswerRow>> {
+fn answers(connection: &Connection, id: i64) -> sql::Result<Vec<AnswerRow>> {
     connection
         .prepare(
             "SELECT a.at, t.name, a.wanted, a.class, a.detail, a.waited_ms, a.limiter_ms FROM answers a JOIN targets t ON t.id = a.target
@@ -329,12 +340,12 @@ fn answers(connection: &rusqlite::Connection, id: i64) -> rusqlite::Result<Vec<A
         .collect()
 }
 
-fn holds(connection: &rusqlite::Connection, id: i64) -> rusqlite::Result<Vec<serde_json::Value>> {
+fn holds(connection: &Connection, id: i64) -> sql::Result<Vec<serde_json::Value>> {
     connection
         .prepare("SELECT script, due_at, reason FROM holds WHERE finding = ?1")?
         .query_map([id], |row| {
-            Ok(serde_json::json!({ "script": row.get::<_, String>(0)?, "due_at": row.get::<_, i64>(1)?,
-                "reason": row.get::<_, String>(2)? }))
+            Ok(serde_json::json!({ "script": row.get::<String>(0)?, "due_at": row.get::<i64>(1)?,
+                "reason": row.get::<String>(2)? }))
         })?
         .collect()
 }

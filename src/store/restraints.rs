@@ -1,8 +1,8 @@
 //! Storms that wait for approval, and what owners were interrupted with.
 
-use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
 
+use super::sql::{self, Connection, OptionalExtension, Row, params};
 use super::{Batch, Store, StoreError};
 
 /// A storm that begins with this batch.
@@ -52,7 +52,7 @@ pub struct StormRow {
 const COLUMNS: &str = "id, rule, title, target, key, began_at, accounts, findings, released_at, released_by, done_at,
     (SELECT COUNT(*) FROM members m WHERE m.target = s.target AND m.key = s.key AND m.failing = 1)";
 
-fn storm(row: &Row<'_>) -> rusqlite::Result<StormRow> {
+fn storm(row: &Row<'_>) -> sql::Result<StormRow> {
     Ok(StormRow {
         id: row.get(0)?,
         rule: row.get(1)?,
@@ -166,24 +166,23 @@ impl Store {
         self.read(|connection| {
             let mut statement = connection
                 .prepare_cached("SELECT key FROM members WHERE finding = ?1 AND target = ?2 AND failing = 1")?;
-            let mut rows = statement.query([finding, target])?;
-            while let Some(row) = rows.next()? {
-                if super::rows::is_digest(row.get_ref(0)?.as_str().unwrap_or_default()) {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
+            let mut found = false;
+            statement.each([finding, target], |row| {
+                found = super::rows::is_digest(&row.get::<String>(0)?);
+                Ok(!found)
+            })?;
+            Ok(found)
         })
     }
 }
 
-pub(super) fn write(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
+pub(super) fn write(transaction: &Connection, batch: &Batch) -> sql::Result<()> {
     for storm in &batch.storms {
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         transaction
             .prepare_cached(
-                "INSERT OR IGNORE INTO storms (rule, title, target, key, began_at, accounts, findings)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO storms (rule, title, target, key, began_at, accounts, findings)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
             )?
             .execute(params![
                 storm.rule,
@@ -200,7 +199,8 @@ pub(super) fn write(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::R
         transaction
             .prepare_cached(
                 "INSERT INTO interrupts (day, owner, sent, over) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (day, owner) DO UPDATE SET sent = sent + ?3, over = over + ?4",
+                 ON CONFLICT (day, owner) DO UPDATE SET sent = interrupts.sent + excluded.sent,
+                   over = interrupts.over + excluded.over",
             )?
             .execute(params![interrupt.day, interrupt.owner, sent, over])?;
     }
@@ -208,7 +208,7 @@ pub(super) fn write(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::R
 }
 
 /// Forgets storms that were over by then.
-pub(super) fn prune(transaction: &Transaction<'_>, before: i64) -> rusqlite::Result<usize> {
+pub(super) fn prune(transaction: &Connection, before: i64) -> sql::Result<usize> {
     let day = jiff::Timestamp::from_millisecond(before).unwrap_or_default().strftime("%F").to_string();
     Ok(transaction.execute("DELETE FROM storms WHERE done_at < ?1", [before])?
         + transaction.execute("DELETE FROM interrupts WHERE day < ?1", [day])?)

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use connectors::{Ledger, LedgerState, Wanted};
-use rusqlite::{OptionalExtension, Transaction, params};
 
+use super::sql::{self, Connection, OptionalExtension, params};
 use super::{DeadLetter, Left, Loaded, Settlement, Store, StoreError, dead, wake};
 
 impl Store {
@@ -24,13 +24,13 @@ impl Store {
 }
 
 fn settle(
-    transaction: &Transaction<'_>,
+    transaction: &Connection,
     row: &Loaded,
     (target, target_name): (i64, &str),
     what: &Settlement,
     limiter_ms: i64,
     now: i64,
-) -> rusqlite::Result<Left> {
+) -> sql::Result<Left> {
     let wanted = match row.wanted {
         Wanted::Open => "open",
         Wanted::Resolved => "resolved",
@@ -89,7 +89,7 @@ fn settle(
 }
 
 /// Removes the row, unless a newer wish came in meanwhile.
-fn finish(transaction: &Transaction<'_>, row: &Loaded, now: i64) -> rusqlite::Result<Left> {
+fn finish(transaction: &Connection, row: &Loaded, now: i64) -> sql::Result<Left> {
     let gone = transaction
         .prepare_cached("DELETE FROM deliveries WHERE id = ?1 AND revision = ?2")?
         .execute(params![row.id, row.revision])?;
@@ -97,13 +97,13 @@ fn finish(transaction: &Transaction<'_>, row: &Loaded, now: i64) -> rusqlite::Re
 }
 
 fn again(
-    transaction: &Transaction<'_>,
+    transaction: &Connection,
     row: &Loaded,
     state: &str,
     due_at: i64,
     (attempts, limiter_ms): (u32, i64),
     error: Option<&String>,
-) -> rusqlite::Result<Left> {
+) -> sql::Result<Left> {
     let priority = transaction
         .prepare_cached(
             "UPDATE deliveries SET state = ?2, due_at = ?3, attempts = ?4, error = ?5, limiter_ms = ?6,
@@ -116,16 +116,15 @@ fn again(
 }
 
 fn write_ledger(
-    transaction: &Transaction<'_>,
+    transaction: &Connection,
     target: i64,
     row: &Loaded,
     ledger: &Ledger,
     fingerprint: &str,
     (now, wake_at): (i64, Option<i64>),
-) -> rusqlite::Result<()> {
-    let entry = serde_json::to_string(ledger).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-    let payload =
-        serde_json::to_string(&row.payload).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+) -> sql::Result<()> {
+    let entry = serde_json::to_string(ledger)?;
+    let payload = serde_json::to_string(&row.payload)?;
     let state = match ledger.state {
         LedgerState::Open => "open",
         LedgerState::Resolved => "resolved",
@@ -143,12 +142,12 @@ fn write_ledger(
 
 /// One line of what `explain` shows. `waits`: milliseconds until this answer, and how many of them for the target's limits.
 pub(super) fn answer(
-    transaction: &Transaction<'_>,
+    transaction: &Connection,
     (finding, target, key): (i64, i64, &str),
     now: i64,
     (wanted, class, detail): (&str, &str, &str),
     waits: Option<(i64, i64)>,
-) -> rusqlite::Result<()> {
+) -> sql::Result<()> {
     let (waited_ms, limiter_ms) = waits.unzip();
     transaction
         .prepare_cached(

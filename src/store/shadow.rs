@@ -1,8 +1,8 @@
 //! What the shadow scripts would have done otherwise.
 
-use rusqlite::params;
 use serde::Serialize;
 
+use super::sql::params;
 use super::{Store, StoreError};
 
 /// How often one kind of disagreement came up. Times are milliseconds since the epoch.
@@ -31,7 +31,8 @@ impl Store {
                 transaction
                     .prepare_cached(
                         "INSERT INTO shadow VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-                         ON CONFLICT DO UPDATE SET count = count + excluded.count, last_at = excluded.last_at",
+                         ON CONFLICT (version, live_version, kind, target, rule)
+                         DO UPDATE SET count = shadow.count + excluded.count, last_at = excluded.last_at",
                     )?
                     .execute(params![
                         row.version,

@@ -2,8 +2,7 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{Row, Transaction, params};
-
+use super::sql::{self, Connection, Row, params};
 use super::{Batch, Store, StoreError};
 
 /// What a batch says of when a finding was seen.
@@ -38,11 +37,11 @@ pub struct Vanished {
     pub score: i64,
 }
 
-fn vanished(row: &Row<'_>) -> rusqlite::Result<Vanished> {
+fn vanished(row: &Row<'_>) -> sql::Result<Vanished> {
     Ok(Vanished { finding: row.get(0)?, json: row.get(1)?, env: row.get(2)?, score: row.get(3)? })
 }
 
-pub(super) fn write(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
+pub(super) fn write(transaction: &Connection, batch: &Batch) -> sql::Result<()> {
     for sighting in &batch.sightings {
         match sighting {
             Sighting::Seen { finding, account, round, expires_at } => transaction
@@ -60,12 +59,16 @@ pub(super) fn write(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::R
     for (account, round) in &batch.rounds {
         transaction
             .prepare_cached(
-                "INSERT OR REPLACE INTO rounds (account, number, checks, full, last_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO rounds (account, number, checks, \"full\", last_at) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (account) DO UPDATE SET number = excluded.number, checks = excluded.checks,
+                   \"full\" = excluded.\"full\", last_at = excluded.last_at",
             )?
             .execute(params![account, round.number, number(round.checks), number(round.full), round.last_at])?;
     }
     for finding in &batch.adopted {
-        transaction.prepare_cached("INSERT OR IGNORE INTO adopted (finding) VALUES (?1)")?.execute([finding])?;
+        transaction
+            .prepare_cached("INSERT INTO adopted (finding) VALUES (?1) ON CONFLICT DO NOTHING")?
+            .execute([finding])?;
     }
     for finding in &batch.unadopted {
         transaction.prepare_cached("DELETE FROM adopted WHERE finding = ?1")?.execute([finding])?;
@@ -78,7 +81,7 @@ impl Store {
     pub fn rounds(&self) -> Result<Vec<(String, Round)>, StoreError> {
         self.read(|connection| {
             connection
-                .prepare("SELECT account, number, checks, full, last_at FROM rounds")?
+                .prepare("SELECT account, number, checks, \"full\", last_at FROM rounds")?
                 .query_map([], |row| {
                     let (checks, full): (i64, i64) = (row.get(2)?, row.get(3)?);
                     let round = Round {

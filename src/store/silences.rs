@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
 
+use super::sql::{self, Connection, OptionalExtension, Row, params};
 use super::{Batch, Store, StoreError, wake};
 use crate::silence::{Silence, Word};
 
@@ -62,7 +62,7 @@ pub enum Expired {
 
 const COLUMNS: &str = "id, matchers, targets, author, reason, created_at, expires_at, said";
 
-fn read(row: &Row<'_>) -> rusqlite::Result<(Silence, u8)> {
+fn read(row: &Row<'_>) -> sql::Result<(Silence, u8)> {
     let list = |text: String| serde_json::from_str(&text).unwrap_or_default();
     let silence = Silence {
         id: row.get(0)?,
@@ -105,7 +105,7 @@ impl Store {
                 .collect::<Result<Vec<_>, _>>()?;
             let mut findings = connection.prepare("SELECT COUNT(DISTINCT finding) FROM silenced WHERE silence = ?1")?;
             let mut muted = connection.prepare(
-                "SELECT t.name, SUM(m.times) FROM silenced m JOIN targets t ON t.id = m.target
+                "SELECT t.name, CAST(SUM(m.times) AS BIGINT) FROM silenced m JOIN targets t ON t.id = m.target
                  WHERE m.silence = ?1 GROUP BY t.name",
             )?;
             let mut audit = connection
@@ -191,11 +191,10 @@ impl Store {
                 "SELECT finding, trace FROM decisions WHERE at >= ?1
                  AND change IN ('opened', 'still_failing', 'reopened') ORDER BY id",
             )?;
-            let mut rows = statement.query([at])?;
-            while let Some(row) = rows.next()? {
-                each(row.get(0)?, row.get_ref(1)?.as_blob().unwrap_or_default());
-            }
-            Ok(())
+            statement.each([at], |row| {
+                each(row.get(0)?, &row.get::<Vec<u8>>(1)?);
+                Ok(true)
+            })
         })
     }
 
@@ -206,11 +205,10 @@ impl Store {
                 "SELECT a.finding, t.name FROM answers a JOIN targets t ON t.id = a.target
                  WHERE a.at >= ?1 AND a.wanted = 'open' AND a.class = 'delivered'",
             )?;
-            let mut rows = statement.query([at])?;
-            while let Some(row) = rows.next()? {
+            statement.each([at], |row| {
                 each(row.get(0)?, row.get(1)?);
-            }
-            Ok(())
+                Ok(true)
+            })
         })
     }
 
@@ -225,14 +223,7 @@ impl Store {
     }
 }
 
-fn audit(
-    transaction: &Transaction<'_>,
-    silence: i64,
-    at: i64,
-    who: &str,
-    what: &str,
-    detail: &str,
-) -> rusqlite::Result<()> {
+fn audit(transaction: &Connection, silence: i64, at: i64, who: &str, what: &str, detail: &str) -> sql::Result<()> {
     transaction
         .prepare_cached("INSERT INTO silences_audit (at, silence, who, what, detail) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute(params![at, silence, who, what, detail])?;
@@ -240,7 +231,7 @@ fn audit(
 }
 
 /// What was muted, and what was decided again: in this order a finding may be muted anew by another silence.
-pub(super) fn write_muted(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
+pub(super) fn write_muted(transaction: &Connection, batch: &Batch) -> sql::Result<()> {
     for (silence, finding, target) in &batch.unmuted {
         transaction
             .prepare_cached("UPDATE silenced SET pending = 0 WHERE silence = ?1 AND finding = ?2 AND target = ?3")?
@@ -251,7 +242,8 @@ pub(super) fn write_muted(transaction: &Transaction<'_>, batch: &Batch) -> rusql
             .prepare_cached(
                 "INSERT INTO silenced (silence, finding, target, times, last_at, pending) VALUES (?1, ?2, ?3, 1, ?4, ?5)
                  ON CONFLICT (silence, finding, target) DO UPDATE
-                 SET times = times + 1, last_at = ?4, pending = max(pending, ?5)",
+                 SET times = silenced.times + 1, last_at = excluded.last_at,
+                   pending = CASE WHEN silenced.pending > excluded.pending THEN silenced.pending ELSE excluded.pending END",
             )?
             .execute(params![muted.silence, muted.finding, muted.target, batch.now_ms, muted.counts])?;
     }
@@ -259,7 +251,7 @@ pub(super) fn write_muted(transaction: &Transaction<'_>, batch: &Batch) -> rusql
 }
 
 /// Forgets silences that ended before; who made them and why stays in the audit.
-pub(super) fn prune(transaction: &Transaction<'_>, before: i64) -> rusqlite::Result<usize> {
+pub(super) fn prune(transaction: &Connection, before: i64) -> sql::Result<usize> {
     let old = "SELECT id FROM silences s WHERE expires_at < ?1 AND said = 3
                AND NOT EXISTS (SELECT 1 FROM silenced m WHERE m.silence = s.id AND m.pending = 1)";
     transaction.execute(&format!("DELETE FROM silenced WHERE silence IN ({old})"), [before])?;
@@ -267,11 +259,11 @@ pub(super) fn prune(transaction: &Transaction<'_>, before: i64) -> rusqlite::Res
 }
 
 /// `origin`: the ticket that it comes from, see [`wake`].
-pub(super) fn insert(transaction: &Transaction<'_>, silence: &Silence, origin: &str) -> rusqlite::Result<i64> {
+pub(super) fn insert(transaction: &Connection, silence: &Silence, origin: &str) -> sql::Result<i64> {
     let id = transaction
         .prepare_cached(
             "INSERT INTO silences (matchers, targets, author, reason, created_at, expires_at, origin)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) RETURNING id",
         )?
         .insert(params![
             serde_json::to_string(&silence.matchers).unwrap_or_default(),
@@ -306,7 +298,7 @@ mod tests {
     #[tokio::test]
     async fn every_change_of_a_silence_is_a_new_version_and_stands_in_the_audit() {
         let folder = tempfile::tempdir().expect("folder");
-        let store = Store::open(&folder.path().join("router.db"), Access::Router).expect("opened");
+        let store = Store::open(folder.path().join("router.db"), Access::Router).expect("opened");
         assert_eq!(store.silences_version().expect("read"), 0);
         let id = store.add_silence(silence(100)).await.expect("added");
         assert_eq!(store.silences_version().expect("read"), 1);
@@ -327,7 +319,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_silence_muted_is_due_once_it_is_over_and_may_be_muted_again() {
         let folder = tempfile::tempdir().expect("folder");
-        let store = Store::open(&folder.path().join("router.db"), Access::Router).expect("opened");
+        let store = Store::open(folder.path().join("router.db"), Access::Router).expect("opened");
         let target = store.register_targets(vec!["soc".into()]).await.expect("registered")[0].1;
         let (one, two) =
             (store.add_silence(silence(100)).await.expect("one"), store.add_silence(silence(200)).await.expect("two"));
@@ -355,7 +347,7 @@ mod tests {
     #[tokio::test]
     async fn a_silence_is_forgotten_only_after_its_end_was_told_and_nothing_waits_for_it() {
         let folder = tempfile::tempdir().expect("folder");
-        let store = Store::open(&folder.path().join("router.db"), Access::Router).expect("opened");
+        let store = Store::open(folder.path().join("router.db"), Access::Router).expect("opened");
         let id = store.add_silence(silence(100)).await.expect("added");
         let muted = |finding| Muted { silence: id, finding, target: 1, counts: true };
         let batch = Batch { now_ms: 50, muted: (1..=3).map(muted).collect(), ..Batch::default() };

@@ -1,8 +1,8 @@
 //! What becomes due at a target though no check changes: reminders, and a person's no with its end.
 
 use connectors::{Accepted, Ledger};
-use rusqlite::{Transaction, params};
 
+use super::sql::{self, Connection, OptionalExtension, params};
 use super::{Loaded, Store, StoreError};
 
 /// Keys that are woken in one transaction.
@@ -23,17 +23,42 @@ impl Store {
     /// Makes a row of each key that is due, unless one is there or nothing of it fails any more; so many rows.
     pub async fn wake(&self, target: i64, now: i64) -> Result<usize, StoreError> {
         self.write(move |transaction| {
-            let made = transaction
+            let due = transaction
                 .prepare_cached(
-                    "INSERT OR IGNORE INTO deliveries (target, key, finding, account, channel, priority, wanted,
-                       revision, state, due_at, attempts, at, sent_at, event_id, payload)
-                     SELECT l.target, l.key, f.id, f.account_id, json_extract(l.payload, '$.options.channel'), 50, 'open',
-                       1, 'waiting', ?2, 0, ?2, 0, f.event_id, l.payload
-                     FROM ledger l JOIN findings f ON f.id =
+                    "SELECT l.key, f.id, f.account_id, f.event_id, l.payload FROM ledger l JOIN findings f ON f.id =
                        (SELECT MIN(m.finding) FROM members m WHERE m.target = l.target AND m.key = l.key AND m.failing = 1)
                      WHERE l.target = ?1 AND l.wake_at <= ?2 ORDER BY l.wake_at LIMIT ?3",
                 )?
-                .execute(params![target, now, PORTION])?;
+                .query_map(params![target, now, PORTION], |row| {
+                    Ok((
+                        row.get::<String>(0)?,
+                        row.get::<i64>(1)?,
+                        row.get::<String>(2)?,
+                        row.get::<String>(3)?,
+                        row.get::<String>(4)?,
+                    ))
+                })?
+                .collect::<Result<Vec<_>, _>>()?;
+            let mut made = 0;
+            for (key, finding, account, event_id, payload) in due {
+                let options: serde_json::Value = serde_json::from_str(&payload).unwrap_or_default();
+                made += transaction
+                    .prepare_cached(
+                        "INSERT INTO deliveries (target, key, finding, account, channel, priority, wanted, revision, state,
+                           due_at, attempts, at, sent_at, event_id, payload)
+                         VALUES (?1, ?2, ?3, ?4, ?5, 50, 'open', 1, 'waiting', ?6, 0, ?6, 0, ?7, ?8) ON CONFLICT DO NOTHING",
+                    )?
+                    .execute(params![
+                        target,
+                        key,
+                        finding,
+                        account,
+                        options["options"]["channel"].as_str(),
+                        now,
+                        event_id,
+                        payload
+                    ])?;
+            }
             transaction
                 .prepare_cached(
                     "UPDATE ledger SET wake_at = NULL WHERE target = ?1 AND key IN
@@ -48,12 +73,12 @@ impl Store {
 
 /// A person's no becomes a silence for what stands behind the ticket, at that target.
 pub(super) fn accept(
-    transaction: &Transaction<'_>,
+    transaction: &Connection,
     (target, target_name): (i64, &str),
     row: &Loaded,
     ledger: &Ledger,
     now: i64,
-) -> rusqlite::Result<()> {
+) -> sql::Result<()> {
     let before = row.ledger.as_ref().and_then(Ledger::accepted);
     let Some(Accepted { until_ms, word }) = ledger.accepted().filter(|_| before.is_none()) else {
         return Ok(());
@@ -63,7 +88,7 @@ pub(super) fn accept(
             "SELECT f.check_id FROM members m JOIN findings f ON f.id = m.finding
              WHERE m.target = ?1 AND m.key = ?2 AND m.failing = 1 ORDER BY f.id",
         )?
-        .query_map(params![target, row.key], |found| found.get::<_, String>(0))?
+        .query_map(params![target, row.key], |found| found.get::<String>(0))?
         .collect::<Result<Vec<_>, _>>()?;
     let ticket = &ledger.receipt.name;
     for ids in ids.chunks(IDS) {
@@ -88,15 +113,21 @@ fn literal(check_id: &str) -> String {
 }
 
 /// The silence ended before its time: so does the ticket's acceptance.
-pub(super) fn end_acceptance(transaction: &Transaction<'_>, origin: &str, now: i64) -> rusqlite::Result<()> {
+pub(super) fn end_acceptance(transaction: &Connection, origin: &str, now: i64) -> sql::Result<()> {
     let Some((target, key)) = origin.split_once('\n') else { return Ok(()) };
     let Ok(target) = target.parse::<i64>() else { return Ok(()) };
+    let entry = transaction
+        .prepare_cached("SELECT entry FROM ledger WHERE target = ?1 AND key = ?2")?
+        .query_row(params![target, key], |row| row.get::<String>(0))
+        .optional()?;
+    let Some(mut entry) = entry.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok()) else {
+        return Ok(());
+    };
+    let Some(accepted) = entry["memory"]["accepted"].as_object_mut() else { return Ok(()) };
+    accepted.insert("until_ms".to_owned(), now.into());
     transaction
-        .prepare_cached(
-            "UPDATE ledger SET entry = json_set(entry, '$.memory.accepted.until_ms', ?3), wake_at = ?3
-             WHERE target = ?1 AND key = ?2 AND json_extract(entry, '$.memory.accepted') IS NOT NULL",
-        )?
-        .execute(params![target, key, now])?;
+        .prepare_cached("UPDATE ledger SET entry = ?3, wake_at = ?4 WHERE target = ?1 AND key = ?2")?
+        .execute(params![target, key, entry.to_string(), now])?;
     Ok(())
 }
 

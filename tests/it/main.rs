@@ -46,6 +46,8 @@ mod remediation;
 // Compares scripts over an archive.
 mod replay;
 mod replay_noise;
+// Several on one database.
+mod replicas;
 // Storms and budgets.
 mod report;
 mod restraint;

@@ -13,6 +13,7 @@ use simulators::{Options, Simulators};
 pub struct Bench {
     pub sims: Simulators,
     pub queue: String,
+    store: String,
     folder: tempfile::TempDir,
 }
 
@@ -44,7 +45,12 @@ impl Bench {
     pub async fn with(options: Options) -> Self {
         let sims = Simulators::start(options).await.expect("simulators");
         let queue = sims.aws.create_queue_with("checks", Duration::from_secs(5));
-        let bench = Self { sims, queue, folder: tempfile::tempdir().expect("folder") };
+        // The same tests over a server, where they do not look into the file: FINDINGS_ROUTER_TEST_STORE=postgres.
+        let store = match std::env::var("FINDINGS_ROUTER_TEST_STORE").as_deref() {
+            Ok("postgres") => simulators::postgres::shared().expect("a server").database().expect("a database"),
+            _ => "sqlite:./state/router.db".to_owned(),
+        };
+        let bench = Self { sims, queue, store, folder: tempfile::tempdir().expect("folder") };
         bench.configure("");
         bench
     }
@@ -58,7 +64,7 @@ impl Bench {
         let routes = concat!(env!("CARGO_MANIFEST_DIR"), "/routes");
         let (jira, splunk, slack) = (self.sims.jira.url(), self.sims.splunk.url(), self.sims.slack.url());
         let yaml = format!(
-            "store: sqlite:./state/router.db
+            "store: {store}
 routes: {routes}
 sources:
   checks: {{ type: sqs, queue_url: \"{queue}\", wait_time: 1s, visibility_timeout: 5s }}
@@ -69,6 +75,7 @@ targets:
   devs: {{ type: slack, token: xoxb-slack, channel: C0123456789, api_url: \"{slack}/api\",
     rate: {{ per_second: 500, burst: 50 }}, reconcile_wait: 1s, timeout: 3s{more} }}
 ",
+            store = self.store,
             queue = self.queue
         );
         std::fs::write(self.folder.path().join("router.yaml"), yaml).expect("router.yaml");
@@ -95,7 +102,7 @@ targets:
     /// What the service does each minute, a day later: forgets findings that were resolved for half a day.
     pub async fn forget_resolved(&self) {
         use findings_router::store::{Access, Retention, Store};
-        let store = Store::open(&self.folder().join("state/router.db"), Access::Command).expect("the store");
+        let store = Store::open(self.folder().join("state/router.db"), Access::Command).expect("the store");
         let long = i64::MAX / 4;
         let day = 86_400_000;
         let keep =

@@ -15,7 +15,7 @@ use crate::{
         plan::{Change, Kind},
     },
     settings::{Settings, TargetSettings},
-    store::{Access, FindingFilter, FindingRow, Store},
+    store::{Access, FindingFilter, FindingRow, Place, Store},
 };
 
 /// Events in one request to the collector.
@@ -95,8 +95,10 @@ fn read_settings(file: &std::path::Path) -> Result<Settings, String> {
 }
 
 fn open(settings: &Settings) -> Result<Store, String> {
-    if !settings.store.exists() {
-        return Err(format!("there is no store {}", settings.store.display()));
+    if let Place::Sqlite(path) = &settings.store
+        && !path.exists()
+    {
+        return Err(format!("there is no store {}", path.display()));
     }
     Store::open(&settings.store, Access::Command).map_err(|error| error.to_string())
 }

@@ -1,0 +1,166 @@
+//! What only a server has: the duty, the fence, and plans that stay flat.
+
+use std::time::Duration;
+
+use super::{Access, Batch, Candidate, Connection, NewRecord, Place, Store, StoreError, testing};
+
+fn endpoint(url: &str) -> super::Endpoint {
+    let Ok(Place::Server(endpoint)) = Place::server(url) else { panic!("an address") };
+    *endpoint
+}
+
+fn record() -> Batch {
+    let record = NewRecord { target: 1, urgent: false, sent_at: 5, payload: b"{}".to_vec().into() };
+    Batch { now_ms: 10, records: vec![record], ..Batch::default() }
+}
+
+#[tokio::test]
+async fn one_replica_is_on_duty_and_the_next_follows_at_once_when_it_ends() {
+    let Some(server) = simulators::postgres::shared() else { return };
+    let place = endpoint(&server.database().expect("a database"));
+    let (one, two) = (Candidate::connect(&place).expect("one"), Candidate::connect(&place).expect("two"));
+    let length = Duration::from_secs(60);
+    let first = one.try_duty(length).expect("asked").expect("nobody is on duty");
+    let holder = two.try_duty(length).expect("asked").err().expect("the first one is");
+    assert!(holder.ends_with(&format!(":{}", std::process::id())), "{holder}");
+    let refused = Store::open(Place::Server(Box::new(place.clone())), Access::Router).err().expect("refused");
+    assert!(refused.to_string().contains(&holder), "{refused}");
+    assert_eq!(first.targets().expect("a command's view").len(), 0);
+    first.duty().expect("on duty").end();
+    let second = two.try_duty(length).expect("asked").expect("free at once");
+    assert_eq!(second.duty().expect("on duty").fence(), first.duty().expect("was").fence() + 1);
+}
+
+#[tokio::test]
+async fn a_replica_whose_lease_is_gone_writes_and_sends_nothing_more() {
+    let Some(server) = simulators::postgres::shared() else { return };
+    let place = endpoint(&server.database().expect("a database"));
+    let (one, two) = (Candidate::connect(&place).expect("one"), Candidate::connect(&place).expect("two"));
+    let first = one.try_duty(Duration::from_secs(600)).expect("asked").expect("nobody is on duty");
+    first.commit(record()).await.expect("on duty");
+    // As if it had been stopped for longer than its lease.
+    server.sql(&place.to_string(), "UPDATE router SET expires_at = clock_timestamp()").expect("expired");
+    let second = two.try_duty(Duration::from_secs(600)).expect("asked").expect("it is over");
+    let refused = first.commit(record()).await.expect_err("no more");
+    assert!(matches!(refused, StoreError::TakenOver { .. }), "{refused}");
+    assert!(!first.duty().expect("was").lost().await.is_empty());
+    let sends = first.duty().expect("was").may_send(Duration::ZERO);
+    assert!(tokio::time::timeout(Duration::from_millis(50), sends).await.is_err(), "nothing goes out any more");
+    second.duty().expect("on duty").may_send(Duration::from_secs(1)).await;
+    second.commit(record()).await.expect("on duty");
+    assert_eq!(second.read_records(1, 0, i64::MAX, 10, usize::MAX).expect("read").len(), 2);
+}
+
+#[tokio::test]
+async fn a_command_beside_the_router_gives_numbers_in_the_order_of_the_commits() {
+    let Some(opened) = testing::server() else { return };
+    let Place::Server(endpoint) = &*opened.place else { panic!("a server") };
+    let command = Candidate::connect(endpoint).expect("connected").beside().expect("opened");
+    let mut last = 0;
+    for _ in 0..20 {
+        let (mine, theirs) = tokio::join!(opened.commit(record()), command.commit(record()));
+        let mut numbers = [mine.expect("mine").records[0], theirs.expect("theirs").records[0]];
+        numbers.sort_unstable();
+        assert!(numbers[0] > last);
+        last = numbers[1];
+    }
+}
+
+/// Plans of what a lane asks again and again must use an index, however long the queue.
+#[tokio::test]
+async fn what_lanes_ask_goes_down_an_index_in_a_long_queue() {
+    let Some(opened) = testing::server() else { return };
+    let filled = opened.write(|transaction| {
+        transaction.execute(
+            "INSERT INTO records (target, urgent, at, sent_at, codec, payload)
+             SELECT n % 3, CASE WHEN n % 1000 = 0 THEN 1 ELSE 0 END, n, n, 0, 'x' FROM generate_series(1, 50000) n",
+            [],
+        )?;
+        transaction.execute(
+            "INSERT INTO holds (finding, script, due_at, reason) SELECT n, 's', n, 'r' FROM generate_series(1, 50000) n",
+            [],
+        )?;
+        transaction.control("ANALYZE records")?;
+        transaction.control("ANALYZE holds")
+    });
+    filled.await.expect("filled");
+    for (query, index) in [
+        ("SELECT id FROM records WHERE id >= 10 AND id < 40000 AND target = 1 ORDER BY id LIMIT 500", "records_"),
+        ("SELECT id FROM records WHERE target = 1 AND urgent = 1 AND id >= 5 ORDER BY id LIMIT 100", "records_"),
+        ("SELECT MIN(due_at) FROM holds", "holds_by_due"),
+        ("SELECT id FROM findings WHERE hash = 7 AND check_id = 'c'", "findings_by_hash"),
+        ("DELETE FROM records WHERE id = 7", "records_pkey"),
+    ] {
+        let plan: Vec<String> = opened
+            .read(|connection| {
+                connection.prepare(&format!("EXPLAIN {query}"))?.query_map([], |row| row.get(0))?.collect()
+            })
+            .expect("explained");
+        let plan = plan.join("\n");
+        assert!(plan.contains(index) && !plan.contains("Seq Scan"), "{query}\n{plan}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_database_is_said_in_words() {
+    let Some(server) = simulators::postgres::shared() else { return };
+    let url = server.database().expect("a database");
+    let name = url.rsplit('/').next().expect("a name");
+    let said = |url: &str| match Store::open(Place::Server(Box::new(endpoint(url))), Access::Router) {
+        Ok(_) => panic!("opened {url}"),
+        Err(error) => error.to_string(),
+    };
+    assert!(said(&server.url_of("nowhere")).contains("create it first"), "{}", said(&server.url_of("nowhere")));
+    let closed = said("postgres://postgres@127.0.0.1:1/x");
+    assert!(closed.contains("refused") && closed.contains("127.0.0.1:1"), "{closed}");
+    server.sql(name, "CREATE ROLE reader LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC").expect("a role");
+    let rights = said(&url.replace("postgres@", "reader@"));
+    assert!(rights.contains("permission denied") && rights.contains("create tables"), "{rights}");
+    server.sql(name, &format!("ALTER DATABASE {name} SET default_transaction_read_only = on")).expect("read-only");
+    assert!(said(&url).contains("name the primary"), "{}", said(&url));
+    server.sql("postgres", &format!("ALTER DATABASE {name} RESET default_transaction_read_only")).expect("reset");
+    drop(Store::open(Place::Server(Box::new(endpoint(&url))), Access::Command).expect("opened"));
+    server.sql(name, "UPDATE router SET schema_version = 99").expect("newer");
+    assert!(said(&url).contains("newer findings-router"), "{}", said(&url));
+}
+
+#[test]
+fn an_address_that_can_t_be_used_is_refused_without_its_password() {
+    for (address, problem) in [
+        ("postgres://u:secret@db.example.com", "names no database"),
+        ("postgres://u:secret@/x", "host"),
+        ("postgres://u:secret@h/x?sslmode=perhaps", "sslmode"),
+        ("postgres://u:secret@h/x?sslrootcert=/nowhere.pem", "/nowhere.pem"),
+    ] {
+        let said = Place::server(address).expect_err("refused");
+        assert!(said.contains(problem) && !said.contains("secret"), "{address}: {said}");
+    }
+    let place = Place::server("postgres://u:secret@db.example.com/x").expect("an address");
+    assert!(!format!("{place} {place:?}").contains("secret"));
+}
+
+#[tokio::test]
+async fn a_store_goes_on_by_itself_after_its_database_was_restarted() {
+    let Some(server) = simulators::postgres::own() else { return };
+    let place = endpoint(&server.database().expect("a database"));
+    let store = Store::open(Place::Server(Box::new(place)), Access::Router).expect("opened");
+    store.commit(record()).await.expect("committed");
+    server.restart().expect("restarted");
+    let mut tries = 0;
+    while store.commit(record()).await.is_err() {
+        tries += 1;
+        assert!(tries < 20, "it does not go on");
+    }
+    while store.read_records(1, 0, i64::MAX, 10, usize::MAX).map_or(0, |rows| rows.len()) != 2 {
+        tries += 1;
+        assert!(tries < 20, "it does not read");
+    }
+}
+
+#[test]
+fn connections_to_files_are_not_servers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(folder.path().join("router.db"), Access::Router).expect("opened");
+    assert!(store.duty().is_none() && store.path().is_some());
+    assert!(store.read(|connection| Ok(matches!(connection, Connection::Sqlite(_)))).expect("read"));
+}

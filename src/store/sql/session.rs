@@ -1,0 +1,231 @@
+//! One connection to a server that speaks PostgreSQL, used like one to a file: a call waits for its answer.
+//!
+//! The connection itself lives on a thread of its own, so a caller that waits never keeps the answer from coming.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
+    thread::Thread,
+    time::Duration,
+};
+
+use futures_util::TryStreamExt;
+use tokio::{runtime, task::coop::unconstrained};
+use tokio_postgres::{Client, Row, RowStream};
+
+use super::{Error, Params, Result, Value, dialect, endpoint::Endpoint};
+
+/// A server that says nothing for so long is given up; it ends a statement by itself before that.
+const ANSWER: Duration = Duration::from_secs(35);
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// What every connection asks of its server. A session that stops in the middle of a transaction (a paused process)
+/// must not keep its locks from whoever takes over.
+const SETTINGS: &str = "SET statement_timeout = '30s'; SET lock_timeout = '10s';
+    SET idle_in_transaction_session_timeout = '5s'; SET client_min_messages = 'warning'";
+
+/// How many statements are kept; a router has about a hundred.
+const KEPT: usize = 400;
+
+/// The thread that connections live on.
+pub struct Link(Option<runtime::Runtime>);
+
+impl Link {
+    pub fn start() -> Result<Arc<Self>> {
+        let runtime = runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("postgres")
+            .enable_all()
+            .build()
+            .map_err(|error| Error::Unreachable(error.to_string()))?;
+        Ok(Arc::new(Self(Some(runtime))))
+    }
+
+    /// Waits here until `work` is done. What is async around here goes on meanwhile, where the runtime can do that.
+    pub fn wait<T>(&self, by: Duration, work: impl Future<Output = T>) -> Result<T> {
+        let wait = || {
+            let _within = self.0.as_ref().map(runtime::Runtime::enter);
+            block_on(unconstrained(tokio::time::timeout(by, work)))
+                .map_err(|_| Error::Unreachable(format!("no answer within {} s", by.as_secs())))
+        };
+        match runtime::Handle::try_current().map(|handle| handle.runtime_flavor()) {
+            Ok(runtime::RuntimeFlavor::MultiThread) => tokio::task::block_in_place(wait),
+            _ => wait(),
+        }
+    }
+
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = &self.0 {
+            runtime.spawn(work);
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // The last handle may go where nothing may be waited for.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A connection that is made anew when it is gone.
+pub struct Session {
+    link: Arc<Link>,
+    endpoint: Arc<Endpoint>,
+    client: RefCell<Client>,
+    statements: RefCell<HashMap<String, tokio_postgres::Statement>>,
+}
+
+impl Session {
+    pub fn connect(link: Arc<Link>, endpoint: Arc<Endpoint>) -> Result<Self> {
+        let client = connect(&link, &endpoint)?;
+        Ok(Self { link, endpoint, client: RefCell::new(client), statements: RefCell::default() })
+    }
+
+    /// Makes the connection anew if it is gone. Only between transactions.
+    pub fn ensure(&self) -> Result<()> {
+        if !self.client.borrow().is_closed() {
+            return Ok(());
+        }
+        let client = connect(&self.link, &self.endpoint)?;
+        self.statements.borrow_mut().clear();
+        *self.client.borrow_mut() = client;
+        Ok(())
+    }
+
+    fn wait<T>(&self, work: impl Future<Output = std::result::Result<T, tokio_postgres::Error>>) -> Result<T> {
+        Ok(self.link.wait(ANSWER, work)??)
+    }
+
+    pub fn prepare(&self, sql: &str) -> Result<tokio_postgres::Statement> {
+        if let Some(known) = self.statements.borrow().get(sql) {
+            return Ok(known.clone());
+        }
+        let statement = self.wait(self.client.borrow().prepare(&dialect::postgres(sql)))?;
+        let mut statements = self.statements.borrow_mut();
+        if statements.len() >= KEPT {
+            statements.clear();
+        }
+        statements.insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+
+    pub fn execute_batch(&self, sql: &str) -> Result<()> {
+        self.wait(self.client.borrow().batch_execute(sql))
+    }
+
+    pub fn execute(&self, statement: &tokio_postgres::Statement, values: &[Value<'_>]) -> Result<usize> {
+        let rows = self.wait(self.client.borrow().execute_raw(statement, values))?;
+        Ok(usize::try_from(rows).unwrap_or(usize::MAX))
+    }
+
+    /// All at once, in this order: the way to the server is gone once, not once for each row.
+    pub fn execute_each<P: Params>(
+        &self,
+        statement: &tokio_postgres::Statement,
+        rows: impl IntoIterator<Item = P>,
+    ) -> Result<()> {
+        let client = self.client.borrow();
+        let rows: Vec<P> = rows.into_iter().collect();
+        let rows: Vec<Vec<Value<'_>>> = rows.iter().map(Params::values).collect();
+        let sent = rows.into_iter().map(|row| client.execute_raw(statement, row));
+        self.wait(async { in_order(sent).await.map(drop) })
+    }
+
+    /// The same for rows that answer with their number.
+    pub fn insert_each<P: Params>(
+        &self,
+        statement: &tokio_postgres::Statement,
+        rows: impl IntoIterator<Item = P>,
+    ) -> Result<Vec<i64>> {
+        let client = self.client.borrow();
+        let rows: Vec<P> = rows.into_iter().collect();
+        let rows: Vec<Vec<Value<'_>>> = rows.iter().map(Params::values).collect();
+        let sent = rows.into_iter().map(|row| {
+            let sent = client.query_raw(statement, row);
+            async move {
+                let mut answer = pin!(sent.await?);
+                let mut id = None;
+                while let Some(row) = answer.try_next().await? {
+                    id = Some(row.try_get::<_, i64>(0)?);
+                }
+                Ok(id)
+            }
+        });
+        let ids = self.wait(in_order(sent))?;
+        ids.into_iter().map(|id| id.ok_or(Error::NoRows)).collect()
+    }
+
+    pub fn query(&self, statement: &tokio_postgres::Statement, values: &[Value<'_>]) -> Result<Rows<'_>> {
+        let stream = self.wait(self.client.borrow().query_raw(statement, values))?;
+        Ok(Rows { session: self, stream: Box::pin(stream) })
+    }
+}
+
+/// The rows of an answer, as they come.
+pub struct Rows<'a> {
+    session: &'a Session,
+    stream: Pin<Box<RowStream>>,
+}
+
+impl Rows<'_> {
+    pub fn next(&mut self) -> Result<Option<Row>> {
+        self.session.wait(self.stream.try_next())
+    }
+}
+
+fn connect(link: &Arc<Link>, endpoint: &Endpoint) -> Result<Client> {
+    link.wait(CONNECT, async {
+        let (client, connection) = endpoint.connect().await?;
+        link.spawn(connection);
+        client.batch_execute(SETTINGS).await?;
+        Ok(client)
+    })?
+}
+
+/// Starts each before it waits for the first.
+async fn in_order<T, E>(
+    work: impl Iterator<Item = impl Future<Output = std::result::Result<T, E>>>,
+) -> std::result::Result<Vec<T>, E> {
+    let mut begun = Vec::new();
+    for work in work {
+        let mut work = Box::pin(work);
+        let early = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
+        begun.push((work, early));
+    }
+    let mut done = Vec::with_capacity(begun.len());
+    for (work, early) in begun {
+        done.push(match early {
+            Poll::Ready(result) => result?,
+            Poll::Pending => work.await?,
+        });
+    }
+    Ok(done)
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Runs a future on this thread, whatever runtime the thread belongs to.
+fn block_on<F: Future>(work: F) -> F::Output {
+    let mut work = pin!(work);
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    loop {
+        match work.as_mut().poll(&mut context) {
+            Poll::Ready(result) => return result,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}

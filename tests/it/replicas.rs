@@ -1,0 +1,158 @@
+//! Replicas on one database, as processes: one is on duty, the others stand by, and whatever becomes of the one, nothing is lost or
+//! told twice. A lease runs out here by a word to the database, so that no test waits for it; the long form does wait.
+
+use std::{
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use simulators::postgres::Postgres;
+
+use crate::support::{Bench, Running, assert_exact, feed, until};
+
+const COUNT: usize = 40;
+
+struct Site {
+    bench: Bench,
+    url: String,
+    started: usize,
+}
+
+impl Site {
+    async fn on(server: &Postgres) -> Self {
+        let bench = Bench::start().await;
+        let url = server.database().expect("a database");
+        let path = bench.folder().join("router.yaml");
+        let yaml = std::fs::read_to_string(&path).expect("router.yaml");
+        std::fs::write(&path, yaml.replace("sqlite:./state/router.db", &url)).expect("router.yaml");
+        Self { bench, url, started: 0 }
+    }
+
+    /// Another replica, and its log.
+    fn replica(&mut self) -> (Running, PathBuf) {
+        self.started += 1;
+        let log = self.bench.folder().join(format!("replica-{}.log", self.started));
+        (self.bench.spawn_logging(&log), log)
+    }
+
+    fn told(&self) -> usize {
+        self.bench.sims.jira.issues().len() + self.bench.sims.slack.messages().len()
+    }
+
+    /// Everything of so many rounds went out, and nothing twice.
+    async fn all_of(&self, rounds: usize) {
+        let failing = rounds * COUNT.div_ceil(20);
+        let events = (rounds * COUNT) as u64;
+        until("everything is told", || self.told() >= 2 * failing && self.bench.sims.splunk.distinct() >= events).await;
+        assert_exact(&self.bench, rounds, COUNT);
+    }
+
+    /// As if the time of the replica on duty were over.
+    fn expire(&self, server: &Postgres) {
+        server
+            .sql(&self.url, "UPDATE router SET expires_at = clock_timestamp() - INTERVAL '1 second'")
+            .expect("expired");
+    }
+}
+
+fn says(log: &PathBuf, words: &str) -> bool {
+    std::fs::read_to_string(log).is_ok_and(|text| text.contains(words))
+}
+
+fn signal(running: &Running, name: &str) {
+    assert!(Command::new("kill").args([name, &running.id().to_string()]).status().expect("kill").success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_replica_takes_over_within_a_second_when_one_is_told_to_end() {
+    let Some(server) = simulators::postgres::shared() else { return };
+    let mut site = Site::on(server).await;
+    let (first, log) = site.replica();
+    until("the first is on duty", || says(&log, "findings-router runs")).await;
+    let (_second, waits) = site.replica();
+    until("the second stands by", || says(&waits, "standing by")).await;
+    feed(&site.bench, 0, COUNT);
+    site.all_of(1).await;
+    let targets = site.bench.json(&["targets", "list"]).await;
+    let owner = targets[0]["owner"].as_str().expect("an owner").to_owned();
+    assert!(owner.ends_with(&format!(":{}", first.id())), "{owner}");
+    assert!(targets[0]["lease_ms"].as_i64().expect("a lease") > 0, "{targets}");
+    assert!(first.terminate().await.success());
+    let ended = Instant::now();
+    until("the second is on duty", || says(&waits, "on duty fence") || says(&waits, "findings-router runs")).await;
+    assert!(ended.elapsed() < Duration::from_secs(1), "{:?}", ended.elapsed());
+    feed(&site.bench, 1, COUNT);
+    site.all_of(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_or_told_twice_when_replicas_are_killed_one_after_the_other() {
+    let Some(server) = simulators::postgres::shared() else { return };
+    let mut site = Site::on(server).await;
+    let mut replicas = vec![site.replica(), site.replica(), site.replica()];
+    for round in 0..3 {
+        let before = site.told();
+        feed(&site.bench, round, COUNT);
+        // In the middle of the work of this round, wherever that is.
+        until("it is at work", || site.told() > before).await;
+        let owner = site.bench.json(&["targets", "list"]).await[0]["owner"].as_str().map(str::to_owned);
+        let pid = owner.as_deref().and_then(|owner| owner.rsplit(':').next()).unwrap_or_default().to_owned();
+        if let Some(at) = replicas.iter().position(|(running, _)| running.id().to_string() == pid) {
+            // Dropped: SIGKILL.
+            drop(replicas.remove(at));
+            site.expire(server);
+            replicas.push(site.replica());
+        }
+    }
+    site.all_of(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_was_stopped_and_wakes_too_late_sends_and_records_nothing() {
+    let Some(server) = simulators::postgres::shared() else { return };
+    let mut site = Site::on(server).await;
+    let (mut first, log) = site.replica();
+    until("the first is on duty", || says(&log, "findings-router runs")).await;
+    let (_second, waits) = site.replica();
+    until("the second stands by", || says(&waits, "standing by")).await;
+    feed(&site.bench, 0, COUNT);
+    until("it is at work", || site.told() > 0).await;
+    signal(&first, "-STOP");
+    site.expire(server);
+    until("the second is on duty", || says(&waits, "findings-router runs")).await;
+    feed(&site.bench, 1, COUNT);
+    site.all_of(2).await;
+    signal(&first, "-CONT");
+    let ended = tokio::task::spawn_blocking(move || first.wait()).await.expect("joined").expect("ended");
+    assert_eq!(ended.code(), Some(1));
+    assert!(says(&log, "another replica has taken over"));
+    assert_exact(&site.bench, 2, COUNT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_restarted_in_the_middle_costs_nothing_but_time() {
+    let Some(server) = simulators::postgres::own() else { return };
+    let mut site = Site::on(&server).await;
+    let (_running, log) = site.replica();
+    until("it is on duty", || says(&log, "findings-router runs")).await;
+    for round in 0..2 {
+        let before = site.told();
+        feed(&site.bench, round, COUNT);
+        until("it is at work", || site.told() > before).await;
+        server.restart().expect("restarted");
+    }
+    site.all_of(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_router_is_told_who_is_on_duty_where_it_can_t_stand_by() {
+    let Some(server) = simulators::postgres::shared() else { return };
+    let mut site = Site::on(server).await;
+    let (_running, log) = site.replica();
+    until("it is on duty", || says(&log, "findings-router runs")).await;
+    std::fs::write(site.bench.folder().join("state.ndjson"), "{}\n").expect("a file");
+    let output = site.bench.output(&["findings", "import", "state.ndjson", "--as-known"]).await;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("in use by another findings-router"), "{said}");
+}
