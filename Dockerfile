@@ -5,6 +5,7 @@ ARG RUST=1.95
 
 FROM rust:${RUST}-bookworm AS build
 # aws-lc, the cryptography under rustls, is C: cmake and a C compiler at build time, nothing at run time.
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .
@@ -28,9 +29,11 @@ COPY --from=build /out/findings-router /usr/local/bin/findings-router
 COPY --from=build --chown=nonroot:nonroot /out/state /var/lib/findings-router
 WORKDIR /etc/findings-router
 ENV FINDINGS_ROUTER_CONFIG=/etc/findings-router/router.yaml
+# The base image's own, said again: as a number, which Kubernetes needs to see that it is not root.
+USER 65532:65532
 EXPOSE 9110
 VOLUME /var/lib/findings-router
-# SIGTERM hands messages that are not yet durable back to the queue; 30 s is enough (`stop_grace_period`).
+# SIGTERM hands back to the queue what is not yet durable, and ends within `grace_period` and 15 s: give it more than 35 s.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/local/bin/findings-router"]
 CMD ["run"]
