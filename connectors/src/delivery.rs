@@ -55,6 +55,18 @@ pub trait Connector: Send + Sync {
     /// Used by `check --probe` and to see whether a paused lane may open again.
     async fn probe(&self, quota: &dyn Quota) -> Health;
 
+    /// How often [`tend`](Self::tend) is called while the target is open; never where it holds nothing until a time of its
+    /// own.
+    fn tend_every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Does what is due by the clock, whether or not anything comes: one turn at a time, beside the batches. What went wrong
+    /// is answered for the log; nothing may be lost by it.
+    async fn tend(&self, _now_ms: i64, _quota: &dyn Quota) -> Option<String> {
+        None
+    }
+
     /// The process ends: what the connector still holds goes out, as far as the lane waits for it. Nothing may be lost
     /// without it.
     async fn close(&self, _quota: &dyn Quota) {}

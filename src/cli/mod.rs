@@ -13,6 +13,8 @@ mod shadow;
 mod silences;
 mod store;
 mod storms;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -161,6 +163,7 @@ enum RoutesCommand {
     /// Shows what would change if other scripts were used, over an archive of events.
     Replay(replay::ReplayArgs),
     /// Shows what the scripts of `shadow_routes` would have done otherwise, on live traffic.
+    #[command(after_help = "Examples:\n  findings-router routes shadow\n  findings-router routes shadow --format json")]
     Shadow,
 }
 
@@ -184,6 +187,7 @@ enum FindingsCommand {
         limit: usize,
     },
     /// One finding: state, decision, deliveries and their answers; the same as `explain`.
+    #[command(after_help = "Example:\n  findings-router findings show 'ccc:acc:S3-001:S3:global:bucket'")]
     Show {
         /// The check's id.
         check_id: String,
@@ -199,6 +203,7 @@ enum FindingsCommand {
         as_known: bool,
     },
     /// Rules that suddenly fail over many accounts, and wait for approval.
+    #[command(after_help = "Example:\n  findings-router findings storms")]
     Storms,
     /// Approves one: what it holds is decided now.
     #[command(after_help = "Example:\n  findings-router findings release S3-001 --author ann")]
@@ -216,12 +221,16 @@ enum FindingsCommand {
 #[derive(Subcommand)]
 enum DeadLettersCommand {
     /// The newest first.
+    #[command(
+        after_help = "Examples:\n  findings-router dead-letters list --limit 10\n  findings-router dead-letters list --format json"
+    )]
     List {
         /// Rows at most.
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
     /// One of them: the reason, its metadata and the body as it came.
+    #[command(after_help = "Example:\n  findings-router dead-letters show 12")]
     Show {
         /// Its number in `dead-letters list`.
         id: i64,
@@ -255,6 +264,7 @@ enum DeadLettersCommand {
 #[derive(Subcommand)]
 enum SilencesCommand {
     /// Those in force first, with what each one muted.
+    #[command(after_help = "Example:\n  findings-router silences list --active")]
     List {
         /// Leaves out those that have ended.
         #[arg(long)]
@@ -276,6 +286,7 @@ enum SilencesCommand {
 #[derive(Subcommand)]
 enum TargetsCommand {
     /// Each with its state, backlog, oldest row and rate.
+    #[command(after_help = "Examples:\n  findings-router targets list\n  findings-router targets list --format json")]
     List,
     /// Holds a target's rows back until `resume`; survives restarts.
     #[command(after_help = "Example:\n  findings-router targets pause soc")]

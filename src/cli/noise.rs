@@ -17,6 +17,10 @@ use crate::{
 const USUAL: usize = 20;
 
 #[derive(Args)]
+#[command(
+    after_help = "Examples:\n  findings-router findings report --days 7\n  findings-router findings report --format markdown\n  \
+                        findings-router findings report --html noise.html --patches patches"
+)]
 pub struct NoiseArgs {
     /// Days to look back; decisions and answers are kept for `keep_decisions`.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=366))]

@@ -349,7 +349,7 @@ mod tests {
             &text,
             &BTreeMap::new(),
         )
-        .map(|rendered| rendered.text)
+        .map(|rendered| rendered.text.to_string())
         .expect("no template in it");
         let read = crate::settings::yaml::read(Path::new("a.yaml"), &rendered, &|text| Ok(text.to_owned()));
         assert_eq!(read.map(|document| document.value).ok(), Some(value), "{text}");

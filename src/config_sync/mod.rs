@@ -17,6 +17,7 @@ pub mod catalogue;
 mod dates;
 mod diff;
 pub mod export;
+mod file;
 pub mod history;
 mod items;
 pub mod load;

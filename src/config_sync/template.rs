@@ -1,6 +1,6 @@
 //! Jinja before YAML; a place in what comes out is brought back to the template's own line.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::Value;
@@ -13,10 +13,10 @@ const MARK_END: char = '\u{E001}';
 
 /// A file after rendering.
 pub struct Rendered {
-    pub text: String,
-    /// Line of the template for each rendered line, from 1.
+    pub text: Arc<str>,
+    /// Line of the template for each rendered line, from 1; none where they are the same.
     lines: Vec<u64>,
-    pub source: String,
+    pub source: Arc<str>,
 }
 
 impl Rendered {
@@ -48,6 +48,10 @@ pub fn render(
     source: &str,
     variables: &BTreeMap<String, Value>,
 ) -> Result<Rendered, Problem> {
+    if !["{%", "{{", "{#"].iter().any(|tag| source.contains(tag)) {
+        let text: Arc<str> = source.into();
+        return Ok(Rendered { text: Arc::clone(&text), lines: Vec::new(), source: text });
+    }
     let name = path.display().to_string();
     let template = environment.template_from_named_str(&name, source);
     let text = template.and_then(|template| template.render(variables)).map_err(|outer| {
@@ -69,7 +73,7 @@ pub fn render(
         Problem::at(&file, line.map(|line| (line, column)), text).with_frame(source)
     })?;
     let lines = places(environment, &name, source, variables, &text);
-    Ok(Rendered { text, lines, source: source.to_owned() })
+    Ok(Rendered { text: text.into(), lines, source: source.into() })
 }
 
 fn column(source: &str, offset: usize) -> u64 {
@@ -86,13 +90,9 @@ fn places(
     variables: &BTreeMap<String, Value>,
     text: &str,
 ) -> Vec<u64> {
-    let straight = || (1..=u64::try_from(text.lines().count()).unwrap_or(0)).collect();
-    if !source.contains("{%") && !source.contains("{{") && !source.contains("{#") {
-        return straight();
-    }
     let marked = marked(source);
     let Ok(rendered) = environment.template_from_named_str(name, &marked).and_then(|it| it.render(variables)) else {
-        return straight();
+        return Vec::new();
     };
     let mut found: Vec<(u64, String)> = Vec::new();
     let mut last = 1;
@@ -187,7 +187,7 @@ mod tests {
     fn a_line_after_a_loop_is_that_of_the_template() {
         let source = "accounts:\n{% for name in names %}\n  - name: {{ name }}\n{% endfor %}\nlast: 1\n";
         let rendered = rendered(source, &json!({ "names": ["a", "b", "c"] })).expect("rendered");
-        assert_eq!(rendered.text, "accounts:\n  - name: a\n  - name: b\n  - name: c\nlast: 1\n");
+        assert_eq!(&*rendered.text, "accounts:\n  - name: a\n  - name: b\n  - name: c\nlast: 1\n");
         let lines: Vec<u64> = (1..=5).map(|line| rendered.template_line(line)).collect();
         assert_eq!(lines, [1, 3, 3, 3, 5]);
     }

@@ -14,6 +14,7 @@ mod shown;
 mod spill;
 mod state;
 mod stateful;
+mod tend;
 mod wake;
 
 use std::{

@@ -18,6 +18,7 @@ use super::{
     record::decode_record,
     spill::{Spill, take},
     state::Circuit,
+    tend::Tending,
 };
 use crate::{
     clock::{millis, now_ms},
@@ -50,7 +51,7 @@ pub(super) async fn run(lane: Arc<Lane>, queue: Arc<RecordQueue>, stop: Cancella
         items: limits.max_items,
         jumped_at: Instant::now(),
     };
-    let mut spill = Spill::new(&lane);
+    let (mut spill, mut tending) = (Spill::new(&lane), Tending::new());
     let mut sending: JoinSet<Sent> = JoinSet::new();
     loop {
         spill.refill(&lane, &queue).await;
@@ -60,6 +61,9 @@ pub(super) async fn run(lane: Arc<Lane>, queue: Arc<RecordQueue>, stop: Cancella
             progress.jumped_at = Instant::now();
         }
         start(&lane, &queue, &mut progress, &mut sending).await;
+        if lane.state.word() == "open" && progress.closed_until <= Instant::now() {
+            tending.start(&lane.name, &lane.connector, &lane.quota, &lane.state);
+        }
         lane.state.oldest.store(queue.oldest().unwrap_or(0), Ordering::Relaxed);
         let closed = progress.closed_until.saturating_duration_since(Instant::now());
         let wake = if closed.is_zero() {

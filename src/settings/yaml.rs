@@ -118,6 +118,94 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 }
 
+/// A value alone, without places.
+struct Plain(Value);
+
+impl<'de> Deserialize<'de> for Plain {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PlainVisitor).map(Plain)
+    }
+}
+
+struct PlainVisitor;
+
+impl<'de> Visitor<'de> for PlainVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a YAML value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Plain(item)) = seq.next_element()? {
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut entries = serde_json::Map::new();
+        while let Some((key, Plain(value))) = map.next_entry::<String, Plain>()? {
+            entries.insert(key, value);
+        }
+        Ok(Value::Object(entries))
+    }
+}
+
+/// The value of a document that is good, for a third of the work of [`read`], which says what is wrong with one that is not.
+pub fn read_value(text: &str, expand: &dyn Fn(&str) -> Result<String, String>) -> Option<Value> {
+    let Plain(mut value) = serde_saphyr::from_str(text).ok()?;
+    expand_all(&mut value, expand)?;
+    Some(value)
+}
+
+fn expand_all(value: &mut Value, expand: &dyn Fn(&str) -> Result<String, String>) -> Option<()> {
+    match value {
+        Value::String(text) if text.contains("${") => *text = expand(text).ok()?,
+        Value::Array(list) => list.iter_mut().try_for_each(|item| expand_all(item, expand))?,
+        Value::Object(map) => map.values_mut().try_for_each(|item| expand_all(item, expand))?,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+    Some(())
+}
+
 /// Reads a document; `expand` gives the text of each scalar that holds `${`.
 pub fn read(path: &Path, text: &str, expand: &dyn Fn(&str) -> Result<String, String>) -> Result<Document, Located> {
     let file = path.display().to_string();
@@ -170,4 +258,31 @@ fn convert(
             Value::Object(map)
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_without_places_is_the_value_with_them() {
+        let expand =
+            |text: &str| if text.contains("BAD") { Err("bad".to_owned()) } else { Ok(text.replace("${A}", "b")) };
+        for text in [
+            "a: 1\nb: [x, 2.5, true, ~, '7', 0123, 0x1f, -3, 18446744073709551615, yes, no]\nc: {}\n",
+            "base: &base { risk: HIGH, tags: [a] }\nuse:\n  <<: *base\n  risk: LOW\nagain: *base\n",
+            "text: |\n  two\n  lines\nfold: >\n  a\n  b\n\"quoted key\": 'it''s'\n7: number\n",
+            "a: ${A}\nb: [\"x ${A}\", {c: '${A}${A}'}]\n",
+            "- 1\n- [2]\n",
+            "just a text",
+            "{\"json\": [1, null, {\"a\": \"\\u00e9\"}]}",
+        ] {
+            let read = read(Path::new("a.yaml"), text, &expand).expect(text);
+            assert_eq!(read_value(text, &expand), Some(read.value), "{text}");
+        }
+        for text in ["a: [1\n", "a: 1\na: 2\n", "a: ${BAD}\n", "a: *nothing\n", "a: 1\n---\nb: 2\n", "a: .inf\n"] {
+            assert!(read(Path::new("a.yaml"), text, &expand).is_err(), "{text}");
+            assert_eq!(read_value(text, &expand), None, "{text}");
+        }
+    }
 }

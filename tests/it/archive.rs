@@ -133,3 +133,16 @@ async fn a_bucket_that_can_not_be_used_is_refused_before_the_router_starts() {
         "{said}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_old_enough_goes_to_the_bucket_though_nothing_comes_any_more() {
+    let bench = with_bucket().await;
+    bench.sims.aws.create_bucket("acme-checks");
+    let path: PathBuf = bench.folder().join("router.yaml");
+    let text = std::fs::read_to_string(&path).expect("router.yaml");
+    std::fs::write(&path, text.replace("max_bytes: 200 }", "max_age: 200ms }")).expect("written");
+    bench.sims.aws.send(&bench.queue, &check("one", "FAILURE", T));
+    let _router = bench.spawn();
+    until("the bucket has it while the router is idle", || bench.sims.aws.objects("acme-checks").len() == 1).await;
+    until("and the folder is empty", || files(&bench).is_empty()).await;
+}

@@ -21,7 +21,7 @@ use ship::Ship;
 
 use crate::{
     Connector, Content, Delivery, Found, Health, HttpOptions, Limits, Quota, UnknownPolicy, Verdict,
-    config::{ConfigError, duration, millis},
+    config::{ConfigError, duration},
     file::one_line,
 };
 
@@ -29,6 +29,9 @@ use crate::{
 const SUFFIX: &str = ".jsonl.zst";
 
 pub const KEYS: &[&str] = &["path", "rotate", "s3"];
+
+/// How often the age of the file that grows is looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 const LIMITS: Limits = Limits { max_items: 2_000, max_bytes: 4_000_000, linger: Duration::from_secs(1) };
 
@@ -49,7 +52,7 @@ pub struct ArchiveConfig {
 pub struct Rotate {
     /// Compressed bytes.
     pub max_bytes: u64,
-    /// Of its first check; looked at as checks come in.
+    /// Of its first check.
     #[serde(deserialize_with = "duration")]
     pub max_age: Duration,
 }
@@ -94,19 +97,19 @@ impl ArchiveConfig {
 impl Archive {
     /// Appends to the file that grows; one that is old enough or full is finished first.
     fn append(&self, text: &str, now_ms: i64) -> std::io::Result<()> {
-        let mut state = self.turn(now_ms)?;
+        let mut state = self.turn()?;
         if text.is_empty() {
             return Ok(());
         }
         let segment = match &mut state.segment {
             Some(segment) => segment,
-            None => state.segment.insert(Segment::create(name(&self.path, now_ms), now_ms)?),
+            None => state.segment.insert(Segment::create(name(&self.path, now_ms))?),
         };
         segment.append(text.as_bytes())
     }
 
     /// Finishes what an earlier process left, and what is full or old.
-    fn turn(&self, now_ms: i64) -> std::io::Result<MutexGuard<'_, State>> {
+    fn turn(&self) -> std::io::Result<MutexGuard<'_, State>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !state.recovered {
             std::fs::create_dir_all(&self.path)?;
@@ -116,9 +119,8 @@ impl Archive {
                 ship.finished(finished(&self.path)?);
             }
         }
-        let max_age = millis(self.rotate.max_age);
         let full = |segment: &Segment| {
-            segment.bytes >= self.rotate.max_bytes || now_ms.saturating_sub(segment.began_ms) >= max_age
+            segment.bytes >= self.rotate.max_bytes || segment.began.elapsed() >= self.rotate.max_age
         };
         if state.segment.as_ref().is_some_and(full) {
             self.finish(&mut state)?;
@@ -136,7 +138,11 @@ impl Archive {
     }
 
     fn problem(&self, error: &std::io::Error) -> Verdict {
-        Verdict::PermanentTarget { detail: format!("archive in {}: {error}", self.path.display()) }
+        Verdict::PermanentTarget { detail: self.said(error) }
+    }
+
+    fn said(&self, error: &std::io::Error) -> String {
+        format!("archive in {}: {error}", self.path.display())
     }
 }
 
@@ -191,7 +197,7 @@ impl Connector for Archive {
         let mut warning = None;
         if let Some(ship) = &self.ship {
             // Before anything is written: a batch that ends here may come again.
-            let turned = self.turn(now_ms).map(drop).map_err(|error| self.problem(&error));
+            let turned = self.turn().map(drop).map_err(|error| self.problem(&error));
             let shipped = match turned {
                 Ok(()) => ship.one(now_ms, quota).await,
                 Err(verdict) => return vec![verdict; batch.len()],
@@ -225,6 +231,19 @@ impl Connector for Archive {
             Some(ship) => ship.probe(quota).await,
             None => Health::Ok { detail: format!("{} can be written", self.path.display()) },
         }
+    }
+
+    fn tend_every(&self) -> Option<Duration> {
+        Some(LOOK)
+    }
+
+    /// A file that is old enough is finished and put though no check comes, and so is what an earlier process left.
+    async fn tend(&self, now_ms: i64, quota: &dyn Quota) -> Option<String> {
+        if let Err(error) = self.turn().map(drop) {
+            return Some(self.said(&error));
+        }
+        let ship = self.ship.as_ref()?;
+        ship.one(now_ms, quota).await.err().map(|verdict| ship.waits(&verdict))
     }
 
     async fn close(&self, quota: &dyn Quota) {

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use tokio::time::Instant;
 use zstd::zstd_safe::{self, CCtx, CParameter};
 
 /// What a file is called while it grows, behind its own name.
@@ -17,7 +18,8 @@ pub struct Segment {
     /// Its name once it is finished.
     path: PathBuf,
     pub bytes: u64,
-    pub began_ms: i64,
+    /// Of its first check; not of the wall clock, which may be set.
+    pub began: Instant,
 }
 
 fn growing(path: &Path) -> PathBuf {
@@ -27,10 +29,10 @@ fn growing(path: &Path) -> PathBuf {
 }
 
 impl Segment {
-    pub fn create(path: PathBuf, began_ms: i64) -> std::io::Result<Self> {
+    pub fn create(path: PathBuf) -> std::io::Result<Self> {
         let file = OpenOptions::new().create_new(true).read(true).write(true).open(growing(&path))?;
         file.try_lock().map_err(std::io::Error::from)?;
-        Ok(Self { file, path, bytes: 0, began_ms })
+        Ok(Self { file, path, bytes: 0, began: Instant::now() })
     }
 
     /// Appends a frame of its own and waits until it is on disk: what is cut later never reaches back into it.
@@ -88,7 +90,7 @@ pub fn recover(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
             continue;
         }
         file.set_len(whole as u64)?;
-        let segment = Segment { file, path: name, bytes: whole as u64, began_ms: 0 };
+        let segment = Segment { file, path: name, bytes: whole as u64, began: Instant::now() };
         finished.push(segment.finish()?);
     }
     Ok(finished)

@@ -26,8 +26,8 @@ fn left(folder: &Path) -> (Vec<String>, String) {
     (names, text)
 }
 
-#[test]
-fn a_file_is_finished_by_size_by_age_and_at_the_end_in_order() {
+#[tokio::test(start_paused = true)]
+async fn a_file_is_finished_by_size_by_age_and_at_the_end_in_order() {
     let folder = tempfile::tempdir().expect("a folder");
     let target = archive(folder.path(), 10);
     target.append("one\n", NOW).expect("written");
@@ -38,7 +38,9 @@ fn a_file_is_finished_by_size_by_age_and_at_the_end_in_order() {
     assert_eq!(left(folder.path()).1, "one\ntwo\n");
     let target = archive(folder.path(), 1_000_000);
     target.append("three\n", NOW + 2).expect("written");
-    target.append("four\n", NOW + 59_000).expect("written");
+    tokio::time::advance(Duration::from_secs(59)).await;
+    target.append("four\n", NOW + 59_002).expect("written");
+    tokio::time::advance(Duration::from_secs(1)).await;
     target.append("five\n", NOW + 60_002).expect("written");
     let (names, text) = left(folder.path());
     assert_eq!(text, "one\ntwo\nthree\nfour\n", "old");

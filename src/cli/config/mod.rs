@@ -52,8 +52,14 @@ pub struct ConfigArgs {
 #[derive(Subcommand)]
 enum ConfigCommand {
     /// Checks files, templates, rule ids and settings; contacts nobody.
+    #[command(
+        after_help = "Examples:\n  findings-router config validate\n  findings-router config validate --dir conformity -e owner=platform --format json"
+    )]
     Validate,
     /// Shows what an apply would change; writes nothing.
+    #[command(
+        after_help = "Examples:\n  findings-router config plan --detailed-exitcode\n  findings-router config plan --account 'payments-*' --out plan.json --format markdown"
+    )]
     Plan {
         /// Writes the plan to a file for `apply`.
         #[arg(long)]
@@ -69,6 +75,9 @@ enum ConfigCommand {
         cache: Option<PathBuf>,
     },
     /// Brings the live configuration to what is written, in parallel over the accounts.
+    #[command(
+        after_help = "Examples:\n  findings-router config apply plan.json --auto-approve\n  findings-router config apply --account 'payments-*' --router router.yaml"
+    )]
     Apply {
         /// A plan of `plan --out`: exactly that is applied, where it still holds.
         plan: Option<PathBuf>,
@@ -85,6 +94,9 @@ enum ConfigCommand {
         router: Option<PathBuf>,
     },
     /// Writes the live configuration as files; a plan after it is empty.
+    #[command(
+        after_help = "Examples:\n  findings-router config export --dir conformity\n  findings-router config export --account 'payments-*' --force"
+    )]
     Export {
         /// Only these accounts.
         #[arg(long)]
@@ -94,6 +106,9 @@ enum ConfigCommand {
         force: bool,
     },
     /// What was applied: when, by whom, from what to what.
+    #[command(
+        after_help = "Examples:\n  findings-router config history --account payments-prod\n  findings-router config history --remote --since 7d\n  findings-router config history verify"
+    )]
     History {
         #[command(subcommand)]
         command: Option<HistoryCommand>,
@@ -109,6 +124,7 @@ enum ConfigCommand {
         since: std::time::Duration,
     },
     /// Starts the bot; the results arrive through the router.
+    #[command(after_help = "Example:\n  findings-router config scan --account 'payments-*' --wait")]
     Scan {
         #[arg(long)]
         account: Vec<String>,
@@ -120,8 +136,12 @@ enum ConfigCommand {
         poll: std::time::Duration,
     },
     /// Shows a file after its template was rendered.
+    #[command(after_help = "Example:\n  findings-router config render accounts/all.yaml -e owner=platform")]
     Render { file: PathBuf },
     /// The JSON Schema of the files, for editors.
+    #[command(
+        after_help = "Examples:\n  findings-router config schema accounts\n  findings-router config schema --format markdown"
+    )]
     Schema {
         /// settings, accounts, profiles, groups, notifications, reports or plan; all without it.
         kind: Option<String>,
@@ -134,12 +154,14 @@ enum ConfigCommand {
 #[derive(Subcommand)]
 enum HistoryCommand {
     /// Checks that no line was changed, removed or put in.
+    #[command(after_help = "Example:\n  findings-router config history verify")]
     Verify,
 }
 
 #[derive(Subcommand)]
 enum CatalogueCommand {
     /// Reads the platform's rules into catalogue.json of the directory.
+    #[command(after_help = "Example:\n  findings-router config catalogue update --api-url us-1")]
     Update,
 }
 

@@ -1,6 +1,7 @@
 //! What happens while an apply is under way: signals, keys that end, accounts and rules that go, answers that never come.
 
 use std::{
+    io::{BufRead, BufReader},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -92,6 +93,43 @@ async fn a_signal_ends_the_call_in_flight_and_nothing_new_begins_and_a_second_ru
         tenant.expect(0, &["apply", "--auto-approve", "--force-large"]).await;
         assert_eq!(tenant.written(), wanted);
         assert_eq!(tenant.history().await.len(), wanted, "nothing was made twice");
+        tenant.expect(0, &["plan", "--detailed-exitcode"]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_at_once_and_the_next_run_continues_from_what_is_there() {
+    for name in ["-INT", "-TERM"] {
+        let tenant = Tenant::three().await;
+        tenant.sims.conformity.fault(Fault::times("PATCH /api/accounts", 1, FaultKind::Delay(0)));
+        // In flight for longer than any patience, its own 35 s included.
+        tenant.sims.conformity.fault(Fault::always("PATCH /api/accounts", FaultKind::Delay(600_000)));
+        let mut running = tenant.applying(2).await;
+        signal(&running, name);
+        let mut stderr = BufReader::new(running.stderr.take().expect("piped"));
+        let (heard, stderr) = tokio::task::spawn_blocking(move || {
+            let mut line = String::new();
+            while !line.contains("once more ends at once") && stderr.read_line(&mut line).expect("text") > 0 {}
+            (line, stderr)
+        })
+        .await
+        .expect("joined");
+        assert!(heard.contains("stopping: the calls in flight end"), "{heard}");
+        assert_eq!(running.try_wait().expect("looked"), None, "it waits for the call");
+        signal(&running, name);
+        let status = tokio::task::spawn_blocking(move || running.wait().expect("ended"));
+        let status = tokio::time::timeout(Duration::from_secs(10), status).await.expect("at once").expect("joined");
+        let rest: String = stderr.lines().map_while(Result::ok).collect();
+        assert_eq!(status.code(), Some(130), "{rest}");
+        assert!(rest.contains("ended at once: the history has what was answered"), "{rest}");
+        let history = tenant.history().await;
+        assert_eq!(history.len(), 1, "what was answered, and no more: {history:?}");
+        tenant.sims.conformity.clear_faults();
+        tenant.expect(0, &["apply", "--auto-approve", "--force-large"]).await;
+        let wanted = tenant.ids.len() + tenant.ids.iter().filter(|id| tenant.is_aws(id)).count();
+        assert_eq!(tenant.written(), wanted);
+        let made = tenant.history().await.len();
+        assert_eq!(made, wanted, "the call in flight had no effect here, so it is made again");
         tenant.expect(0, &["plan", "--detailed-exitcode"]).await;
     }
 }
