@@ -24,7 +24,11 @@ pub async fn wait_for_turn(
 ) -> Result<Store, ServiceError> {
     let longest = settings.targets.values().map(|target| target.http.timeout).max().unwrap_or_default();
     let length = lease::length_for(longest);
-    let mut candidate = tokio::task::block_in_place(|| Candidate::connect(endpoint))?;
+    let mut candidate = tokio::task::block_in_place(|| {
+        let candidate = Candidate::connect(endpoint)?;
+        candidate.claim(&settings.installation())?;
+        Ok::<_, StoreError>(candidate)
+    })?;
     let (tell, on_duty) = watch::channel(String::new());
     let mut server: Option<tokio::task::JoinHandle<()>> = None;
     let mut said = String::new();

@@ -5,7 +5,11 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use simulators::{Options, Simulators, SplunkOptions, scan};
+use simulators::{
+    Options, Simulators, SplunkOptions,
+    postgres::{self, Postgres},
+    scan,
+};
 use tempfile::TempDir;
 
 pub const ACCOUNTS: usize = 140;
@@ -18,11 +22,32 @@ pub struct Company {
     pub topic: String,
     pub queue: String,
     folder: TempDir,
+    database: Option<Postgres>,
+}
+
+/// Where the routers of a scene keep what they know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    File,
+    /// A server of its own on this machine, durable.
+    Postgres,
 }
 
 impl Company {
-    /// Events come in SNS envelopes. `limits`: the targets' rates as router.yaml takes them.
+    /// Events come in SNS envelopes. `jira`, `slack`: the targets' rates as router.yaml takes them.
     pub async fn found(jira: &str, slack: &str) -> Self {
+        Self::found_with(Keeps::File, jira, slack).await
+    }
+
+    /// The same over another store.
+    pub async fn found_with(keeps: Keeps, jira: &str, slack: &str) -> Self {
+        let database = match keeps {
+            Keeps::File => None,
+            Keeps::Postgres => Some(postgres::durable().expect("PostgreSQL")),
+        };
+        let store = database
+            .as_ref()
+            .map_or_else(|| "sqlite:./state/router.db".to_owned(), |server| server.database().expect("a database"));
         let splunk_options = SplunkOptions { store_events: false, ..SplunkOptions::default() };
         let options = Options { splunk: splunk_options, keep_requests: 0, ..Options::default() };
         let sims = Simulators::start(options).await.expect("simulators");
@@ -33,7 +58,7 @@ impl Company {
         copy_routes(folder.path());
         let yaml = format!(
             "listen: {METRICS}
-store: sqlite:./state/router.db
+store: {store}
 routes: ./routes
 sources:
   checks: {{ type: sqs, queue_url: \"{queue}\" }}
@@ -47,7 +72,7 @@ targets:
             sims.slack.url()
         );
         std::fs::write(folder.path().join("router.yaml"), yaml).expect("router.yaml");
-        Self { sims, topic, queue, folder }
+        Self { sims, topic, queue, folder, database }
     }
 
     /// One script in place of those that are shipped.
@@ -63,17 +88,43 @@ targets:
     }
 
     pub fn start(&self) -> Child {
-        self.spawn(Command::new(env!("CARGO_BIN_EXE_findings-router")).arg("run"))
+        self.spawn(Command::new(env!("CARGO_BIN_EXE_findings-router")).arg("run"), "log")
+    }
+
+    /// Another one on the same store, which listens nowhere; its log is `log-NUMBER`.
+    pub fn start_another(&self, number: usize) -> Child {
+        let yaml = std::fs::read_to_string(self.folder.path().join("router.yaml")).expect("router.yaml");
+        let name = format!("router-{number}.yaml");
+        std::fs::write(self.folder.path().join(&name), yaml.replace(&format!("listen: {METRICS}\n"), "")).expect(&name);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_findings-router"));
+        self.spawn(command.args(["run", "--config", &name]), &format!("log-{number}"))
+    }
+
+    /// Asks the database.
+    pub fn sql(&self, statement: &str) -> String {
+        let server = self.database.as_ref().expect("a scene over PostgreSQL");
+        let yaml = std::fs::read_to_string(self.folder.path().join("router.yaml")).expect("router.yaml");
+        let url = yaml.lines().find_map(|line| line.strip_prefix("store: ")).expect("a store");
+        server.sql(url, statement).expect("an answer")
+    }
+
+    /// Bytes of the file of the store with its log, or of the database.
+    pub fn stored_bytes(&self) -> u64 {
+        if self.database.is_some() {
+            return self.sql("SELECT pg_database_size(current_database())").parse().expect("a number");
+        }
+        let files = std::fs::read_dir(self.folder.path().join("state")).into_iter().flatten().flatten();
+        files.filter_map(|file| file.metadata().ok()).map(|data| data.len()).sum()
     }
 
     /// This program again, to take everything out of the queue.
     pub fn empty(&self) -> Child {
         let program = std::env::current_exe().expect("this program");
-        self.spawn(Command::new(program).args(["--empty", &self.queue]))
+        self.spawn(Command::new(program).args(["--empty", &self.queue]), "log")
     }
 
-    fn spawn(&self, command: &mut Command) -> Child {
-        let log = std::fs::File::create(self.folder.path().join("log")).expect("a log");
+    fn spawn(&self, command: &mut Command, log: &str) -> Child {
+        let log = std::fs::File::create(self.folder.path().join(log)).expect("a log");
         command
             .current_dir(self.folder.path())
             .envs([("AWS_ENDPOINT_URL", self.sims.aws.url()), ("AWS_REGION", "us-east-1")])
@@ -85,7 +136,11 @@ targets:
     }
 
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+        self.log_of("log")
+    }
+
+    pub fn log_of(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default()
     }
 }
 

@@ -6,6 +6,9 @@
 //! cargo bench --bench end_to_end -- burst                 # 2.2 million events over 200 s
 //! cargo bench --bench end_to_end -- hold                  # 50,000 findings held for an hour: CPU while they wait
 //! cargo bench --bench end_to_end -- throughput --events 200000
+//! cargo bench --bench end_to_end -- throughput postgres   # the same over PostgreSQL, and the ratio
+//! cargo bench --bench end_to_end -- takeover backlog      # replicas: after `kill -9`; urgent findings before a long queue
+//! cargo bench --bench end_to_end -- soak --minutes 120    # ten times the average load, with bursts, over PostgreSQL
 //! ```
 //!
 //! The simulators run in this process, the router in its own; both share the machine. Linux only: CPU time and memory
@@ -14,16 +17,20 @@
 mod company;
 mod floor;
 mod process;
+mod replicas;
 mod scenes;
+mod soak;
 
 use clap::Parser;
+use company::Keeps;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
 struct Args {
-    /// `idle`, `floor`, `throughput`, `burst`, `hold`, `mailer`; without one: all but `burst` and `hold`.
+    /// `idle`, `floor`, `throughput`, `postgres`, `burst`, `hold`, `takeover`, `backlog`, `soak`, `mailer`; without one: `idle`,
+    /// `floor`, `throughput`, `mailer`.
     scenes: Vec<String>,
     /// Events of `throughput`.
     #[arg(long, default_value_t = 100_000)]
@@ -37,6 +44,15 @@ struct Args {
     /// Findings of `hold`.
     #[arg(long, default_value_t = 50_000)]
     held: u64,
+    /// Rows that wait in `backlog`.
+    #[arg(long, default_value_t = 500_000)]
+    backlog: u64,
+    /// How long `soak` lasts.
+    #[arg(long, default_value_t = 120)]
+    minutes: u64,
+    /// Events a second of `soak`; the default is ten times 40 million a week.
+    #[arg(long, default_value_t = 660)]
+    rate: u64,
     /// Messages that c7n-mailer is given.
     #[arg(long, default_value_t = 1_000)]
     mailer_messages: u64,
@@ -62,11 +78,15 @@ async fn main() {
         match scene.as_str() {
             "idle" => scenes::idle().await,
             "floor" => floor = Some(scenes::floor(args.events).await),
-            "throughput" => ours = Some(scenes::throughput(args.events, floor).await),
+            "throughput" => ours = Some(scenes::throughput(args.events, floor, Keeps::File).await),
+            "postgres" => replicas::throughput(args.events, ours).await,
+            "takeover" => replicas::takeover(args.events).await,
+            "backlog" => replicas::backlog(args.backlog).await,
+            "soak" => soak::soak(args.minutes, args.rate).await,
             "burst" => scenes::burst(args.burst_events, args.burst_seconds).await,
             "hold" => scenes::hold(args.held).await,
             "mailer" => scenes::mailer(args.mailer_messages, ours).await,
-            other => panic!("there is no scene `{other}`; there are: idle, floor, throughput, burst, hold, mailer"),
+            other => panic!("there is no scene `{other}`; see --help"),
         }
     }
 }

@@ -10,17 +10,18 @@ use serde_json::Value;
 use simulators::scan::{Scan, ScanOptions};
 
 use crate::{
-    company::{ACCOUNTS, Company, METRICS, SEED},
+    company::{ACCOUNTS, Company, Keeps, METRICS, SEED},
     process,
 };
 
-const FAST: &str = "rate: { per_second: 2000, burst: 200 }";
+pub(crate) const FAST: &str = "rate: { per_second: 2000, burst: 200 }";
 /// What JIRA Cloud and Slack take of one client.
 const JIRA: &str = "rate: { per_second: 5, burst: 10 }";
 const SLACK: &str = "rate: { per_second: 20, burst: 20 }";
+pub(crate) const METRICS_URL: &str = "http://127.0.0.1:19110/metrics";
 
 /// Ends the router when a scene ends, also by a panic.
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -31,7 +32,7 @@ impl Drop for Running {
 }
 
 impl Running {
-    fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.0.id()
     }
 }
@@ -97,9 +98,9 @@ fn fill(company: &Company, events: u64) {
 }
 
 /// A queue full of events, as fast as it goes. Answers events a second.
-pub async fn throughput(events: u64, floor: Option<f64>) -> f64 {
-    println!("\nthroughput: {events} enveloped events wait in the queue, 2 % of them failures");
-    let company = Company::found(FAST, FAST).await;
+pub async fn throughput(events: u64, floor: Option<f64>, keeps: Keeps) -> f64 {
+    println!("\nthroughput: {events} enveloped events wait in the queue, 2 % of them failures; store: {keeps:?}");
+    let company = Company::found_with(keeps, FAST, FAST).await;
     fill(&company, events);
     let started = Instant::now();
     let calls = company.sims.aws.request_count();
@@ -201,12 +202,12 @@ pub async fn mailer(messages: u64, ours: Option<f64>) {
     }
 }
 
-fn scan(events: u64, failing_share: f64) -> ScanOptions {
+pub(crate) fn scan(events: u64, failing_share: f64) -> ScanOptions {
     ScanOptions { seed: SEED, accounts: ACCOUNTS, checks: events, failing_share, ..ScanOptions::default() }
 }
 
 /// From the histogram of the router: below which bound 99 % lie, and the share below 5 s.
-fn latency(metrics: &str, target: &str, urgent: &str) -> String {
+pub(crate) fn latency(metrics: &str, target: &str, urgent: &str) -> String {
     let wanted = [format!("target=\"{target}\""), format!("urgent=\"{urgent}\"")];
     let mut buckets: Vec<(f64, f64)> = metrics
         .lines()
@@ -225,7 +226,7 @@ fn latency(metrics: &str, target: &str, urgent: &str) -> String {
     format!("{all:.0} deliveries, p99 under {p99} s, {:.2} % under 5 s", 100.0 * under / all)
 }
 
-async fn wait(mut holds: impl FnMut() -> bool) {
+pub(crate) async fn wait(mut holds: impl FnMut() -> bool) {
     let started = Instant::now();
     while !holds() {
         assert!(started.elapsed() < Duration::from_secs(900), "nothing came of it in 15 minutes");
@@ -234,11 +235,11 @@ async fn wait(mut holds: impl FnMut() -> bool) {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark stay far below 2^52")]
-fn ratio(part: u64, whole: u64) -> f64 {
+pub(crate) fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
 }
 
-fn per_second(events: u64, took: Duration) -> f64 {
+pub(crate) fn per_second(events: u64, took: Duration) -> f64 {
     ratio(events, 1) / took.as_secs_f64()
 }
 
@@ -246,6 +247,6 @@ fn micros(cpu: Duration, events: u64) -> f64 {
     cpu.as_secs_f64() * 1e6 / ratio(events, 1)
 }
 
-fn row(label: &str, value: impl std::fmt::Display) {
+pub(crate) fn row(label: &str, value: impl std::fmt::Display) {
     println!("  {label:<48} {value}");
 }

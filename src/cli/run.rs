@@ -1,6 +1,6 @@
 //! `run`.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
 use super::{Common, DONE, Failure, Outcome, runtime, settings};
 use crate::{
@@ -21,7 +21,7 @@ pub fn run(common: &Common, dry_run: bool, until_idle: Option<Duration>) -> Outc
         settings.service.admin = None;
     }
     let options = RunOptions { dry_run, until_idle };
-    let result = runtime.block_on(service::run(&settings, options, shutdown()));
+    let result = runtime.block_on(async { service::run(&settings, options, shutdown()).await });
     telemetry.finish();
     if let Some(folder) = scratch {
         let _ = std::fs::remove_dir_all(folder);
@@ -41,26 +41,32 @@ fn scratch() -> Result<std::path::PathBuf, Failure> {
 }
 
 /// The first SIGTERM or SIGINT asks to stop; the second one ends the process: what is durable stays so.
-async fn shutdown() {
-    next_signal().await;
-    tokio::spawn(async {
-        next_signal().await;
-        tracing::warn!("ended at once; what was in flight is looked up at the next start");
-        std::process::exit(130);
-    });
+fn shutdown() -> impl Future<Output = ()> {
+    let first = next_signal();
+    async {
+        first.await;
+        let second = next_signal();
+        tokio::spawn(async {
+            second.await;
+            tracing::warn!("ended at once; what was in flight is looked up at the next start");
+            std::process::exit(130);
+        });
+    }
 }
 
-/// SIGTERM or SIGINT.
-pub(super) async fn next_signal() {
+/// SIGTERM or SIGINT, from now on: also what comes while the start is still on its way.
+pub(super) fn next_signal() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    match (terminate, interrupt) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async {
+        match signals {
+            (Ok(mut terminate), Ok(mut interrupt)) => {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
             }
+            _ => std::future::pending().await,
         }
-        _ => std::future::pending().await,
     }
 }

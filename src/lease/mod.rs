@@ -47,6 +47,8 @@ fn millis(duration: Duration) -> i64 {
 }
 
 #[cfg(test)]
+mod fleet;
+#[cfg(test)]
 mod model;
 
 #[cfg(test)]

@@ -57,6 +57,8 @@ pub struct Settings {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Service {
+    /// Which routers share a database; see [`Settings::installation`].
+    pub installation: Option<String>,
     /// How long accepted versions are remembered for duplicates.
     #[serde(deserialize_with = "duration")]
     pub dedupe_window: Duration,
@@ -159,6 +161,7 @@ impl Default for Service {
     fn default() -> Self {
         let days = |days: u64| Duration::from_secs(days * 86_400);
         Self {
+            installation: None,
             dedupe_window: Duration::from_secs(3600),
             grace_period: Duration::from_secs(20),
             keep_decisions: days(30),
@@ -274,6 +277,18 @@ impl Settings {
     /// What scripts may cost, and the targets that they may send to.
     pub fn route_limits(&self) -> RouteLimits {
         RouteLimits { targets: Some(self.targets.keys().cloned().collect()), ..self.service.limits.clone() }
+    }
+
+    /// Which routers are replicas of one another: `installation`, else those that read the same sources.
+    pub fn installation(&self) -> String {
+        self.service.installation.clone().unwrap_or_else(|| {
+            let sources = self.sources.values().map(|source| match source {
+                SourceSettings::Sqs(sqs) => sqs.queue_url.clone(),
+                SourceSettings::Webhook(webhook) => webhook.path.clone(),
+                SourceSettings::File(file) => file.path.clone(),
+            });
+            sources.collect::<Vec<_>>().join(" ")
+        })
     }
 
     /// A path of the file's, seen from where the process runs.

@@ -93,12 +93,13 @@ struct BacklogSettings {
     when_full: WhenFull,
 }
 
-const TOP_KEYS: [&str; 22] = [
+const TOP_KEYS: [&str; 23] = [
     "listen",
     "store",
     "routes",
     "sources",
     "targets",
+    "installation",
     "dedupe_window",
     "grace_period",
     "keep_decisions",

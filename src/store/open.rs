@@ -46,6 +46,11 @@ pub enum StoreError {
     Full,
     #[error("store {place}: {detail}")]
     Server { place: String, detail: String },
+    #[error(
+        "store {place} belongs to another installation: {owner}. This one is {installation}. Give each a database of its own, \
+             or set `installation: {owner}` in router.yaml if it is the same"
+    )]
+    Foreign { place: String, owner: String, installation: String },
     /// Another replica is on duty.
     #[error(
         "store {place} is in use by another findings-router ({holder}); it stands by itself where it runs as a service"
@@ -73,6 +78,7 @@ impl StoreError {
             | Self::TooNew { .. }
             | Self::Damaged { .. }
             | Self::Server { .. }
+            | Self::Foreign { .. }
             | Self::OnDuty { .. } => Self::Failed(self.to_string()),
         }
     }

@@ -6,10 +6,11 @@ use super::{
     Duty, Place, Store, StoreError,
     sql::{Connection, Endpoint, Error, Link, OptionalExtension, Result as SqlResult, Session, params},
 };
-use crate::lease::Lease;
+use crate::{clock, lease::Lease};
 
-/// Schema versions in order; the row of `router` counts how many were applied.
-const MIGRATIONS: &[&str] = &[include_str!("server_1.sql")];
+/// Schema versions in order; the row of `router` counts how many were applied. Each leaves alone what the routers before it read and
+/// write: they go on while an update rolls over the replicas.
+pub(super) const MIGRATIONS: &[&str] = &[include_str!("server_1.sql"), include_str!("server_2.sql")];
 
 /// One row. Whoever writes anything locks it first: so numbers are given in the order of the commits, which lanes rely on, and
 /// nobody writes under a number that is over.
@@ -27,13 +28,33 @@ pub struct Candidate {
 impl Candidate {
     /// Connects, and brings the schema up to date.
     pub fn connect(endpoint: &Endpoint) -> Result<Self, StoreError> {
+        Self::knowing(endpoint, MIGRATIONS)
+    }
+
+    /// The same for a router of which these are all the versions of the schema.
+    pub(super) fn knowing(endpoint: &Endpoint, migrations: &[&str]) -> Result<Self, StoreError> {
         let failed = |error: Error| StoreError::Server { place: endpoint.to_string(), detail: error.to_string() };
         let link = Link::start().map_err(failed)?;
         let shared = Arc::new(endpoint.clone());
         let session = Session::connect(Arc::clone(&link), Arc::clone(&shared)).map_err(failed)?;
         let session = Connection::Postgres(Box::new(session));
-        migrate(&session, endpoint)?;
+        clock::follow(session.query_row(&format!("SELECT {NOW}"), [], |row| row.get(0)).map_err(failed)?);
+        migrate(&session, endpoint, migrations)?;
         Ok(Self { link, endpoint: shared, session, name: name() })
+    }
+
+    /// Refuses the database of another installation, whose findings and tickets would get mixed up with this one's. The first that
+    /// comes leaves its name.
+    pub fn claim(&self, installation: &str) -> Result<(), StoreError> {
+        self.session.ensure()?;
+        let first = "INSERT INTO installation (id, name) VALUES (1, ?1) ON CONFLICT DO NOTHING";
+        self.session.execute(first, [installation])?;
+        let owner =
+            self.session.query_row("SELECT name FROM installation WHERE id = 1", [], |row| row.get::<String>(0))?;
+        if owner == installation {
+            return Ok(());
+        }
+        Err(StoreError::Foreign { place: self.endpoint.to_string(), owner, installation: installation.to_owned() })
     }
 
     fn another(&self) -> Result<Session, StoreError> {
@@ -81,7 +102,8 @@ pub(super) fn uptime_ms() -> i64 {
     time.tv_sec.saturating_mul(1000).saturating_add(time.tv_nsec / 1_000_000)
 }
 
-fn migrate(session: &Connection, endpoint: &Endpoint) -> Result<(), StoreError> {
+/// Brings the schema up to the last of these `migrations`.
+fn migrate(session: &Connection, endpoint: &Endpoint, migrations: &[&str]) -> Result<(), StoreError> {
     let failed = |error: Error| StoreError::Server { place: endpoint.to_string(), detail: error.to_string() };
     // Two replicas that start at once may both try; the one that loses finds it done.
     let there = session.query_row("SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = 'router'", [], |row| row.get::<i64>(0));
@@ -91,7 +113,7 @@ fn migrate(session: &Connection, endpoint: &Endpoint) -> Result<(), StoreError> 
     {
         return Err(failed(error));
     }
-    let known = MIGRATIONS.len();
+    let known = migrations.len();
     let version = |session: &Connection, how: &str| -> SqlResult<Option<usize>> {
         let query = format!("SELECT schema_version FROM router WHERE id = 1{how}");
         let found = session.query_row(&query, [], |row| row.get::<i64>(0)).optional()?;
@@ -112,7 +134,7 @@ fn migrate(session: &Connection, endpoint: &Endpoint) -> Result<(), StoreError> 
         if found > known {
             return Ok(Err(found));
         }
-        for migration in &MIGRATIONS[found..] {
+        for migration in &migrations[found..] {
             session.control(migration)?;
         }
         session.execute("UPDATE router SET schema_version = ?1 WHERE id = 1", [i64::try_from(known).unwrap_or(0)])?;
@@ -146,22 +168,25 @@ pub(super) fn lock(session: &Session, duty: Option<&Duty>) -> Result<(), StoreEr
     }
 }
 
+/// The database's clock, milliseconds since the epoch.
+const NOW: &str = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
 const LATER: &str = "clock_timestamp() + CAST(?1 AS DOUBLE PRECISION) * INTERVAL '1 second'";
 
 /// Takes the duty, if nobody has it; otherwise who does.
 fn acquire(session: &Connection, name: &str, length: Duration) -> Result<Result<Lease, String>, StoreError> {
     let asked = uptime_ms();
-    let fence = session
+    let granted = session
         .query_row(
             &format!(
                 "UPDATE router SET holder = ?2, fence = fence + 1, since = clock_timestamp(), expires_at = {LATER}
-                 WHERE id = 1 AND (expires_at IS NULL OR expires_at < clock_timestamp()) RETURNING fence"
+                 WHERE id = 1 AND (expires_at IS NULL OR expires_at < clock_timestamp()) RETURNING fence, {NOW}"
             ),
             params![length.as_secs_f64(), name],
-            |row| row.get::<i64>(0),
+            |row| Ok((row.get::<i64>(0)?, row.get::<i64>(1)?)),
         )
         .optional()?;
-    if let Some(fence) = fence {
+    if let Some((fence, now)) = granted {
+        clock::follow(now);
         return Ok(Ok(Lease::granted(fence, length, asked)));
     }
     Ok(Err(session.query_row("SELECT holder FROM router WHERE id = 1", [], |row| row.get(0))?))
@@ -171,8 +196,12 @@ fn acquire(session: &Connection, name: &str, length: Duration) -> Result<Result<
 pub(super) fn renew(session: &Session, fence: i64, length: Duration) -> Result<Result<Lease, String>, StoreError> {
     session.ensure()?;
     let asked = uptime_ms();
-    let sql = format!("UPDATE router SET expires_at = {LATER} WHERE id = 1 AND fence = ?2");
-    if session.execute(&session.prepare(&sql)?, &[length.as_secs_f64().into(), fence.into()])? == 1 {
+    let sql = format!("UPDATE router SET expires_at = {LATER} WHERE id = 1 AND fence = ?2 RETURNING {NOW}");
+    let mut granted = session.query(&session.prepare(&sql)?, &[length.as_secs_f64().into(), fence.into()])?;
+    if let Some(row) = granted.next()? {
+        clock::follow(row.try_get(0).map_err(Error::from)?);
+        // To its end: only then the update is done.
+        while granted.next()?.is_some() {}
         return Ok(Ok(Lease::granted(fence, length, asked)));
     }
     let mut rows = session.query(&session.prepare("SELECT holder FROM router WHERE id = 1")?, &[])?;

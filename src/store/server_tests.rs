@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Access, Batch, Candidate, Connection, NewRecord, Place, Store, StoreError, testing};
+use super::{Access, Batch, Candidate, Connection, NewRecord, Place, Store, StoreError, server::MIGRATIONS, testing};
 
 fn endpoint(url: &str) -> super::Endpoint {
     let Ok(Place::Server(endpoint)) = Place::server(url) else { panic!("an address") };
@@ -51,6 +51,55 @@ async fn a_replica_whose_lease_is_gone_writes_and_sends_nothing_more() {
     assert_eq!(second.read_records(1, 0, i64::MAX, 10, usize::MAX).expect("read").len(), 2);
 }
 
+/// The version before is a real one: what it knows is cut off behind its last migration.
+#[tokio::test]
+async fn an_old_replica_goes_on_while_a_new_one_brings_the_schema_up_to_date() {
+    let Some(server) = simulators::postgres::shared() else { return };
+    let place = endpoint(&server.database().expect("a database"));
+    let before = &MIGRATIONS[..MIGRATIONS.len() - 1];
+    let (old, waits) =
+        (Candidate::knowing(&place, before).expect("old"), Candidate::knowing(&place, before).expect("old"));
+    let length = Duration::from_secs(60);
+    let on_duty = old.try_duty(length).expect("asked").expect("nobody is on duty");
+    on_duty.commit(record()).await.expect("before");
+    let new = Candidate::connect(&place).expect("brings it up to date beside the old ones");
+    on_duty.commit(record()).await.expect("after");
+    assert!(new.try_duty(length).expect("asked").is_err(), "the old one is still on duty");
+    let refused = Candidate::knowing(&place, before).err().expect("an old one that starts is refused");
+    assert!(matches!(refused, StoreError::TooNew { .. }), "{refused}");
+    on_duty.duty().expect("on duty").end();
+    let between = waits.try_duty(length).expect("asked").expect("the other old one may come first");
+    between.commit(record()).await.expect("on duty");
+    between.duty().expect("on duty").end();
+    let last = new.try_duty(length).expect("asked").expect("at last");
+    last.commit(record()).await.expect("on duty");
+    assert_eq!(last.read_records(1, 0, i64::MAX, 10, usize::MAX).expect("read").len(), 4);
+}
+
+#[test]
+fn replicas_that_start_at_once_make_one_schema() {
+    let Some(server) = simulators::postgres::shared() else { return };
+    let place = endpoint(&server.database().expect("a database"));
+    std::thread::scope(|scope| {
+        let starts: Vec<_> = (0..6).map(|_| scope.spawn(|| Candidate::connect(&place).map(drop))).collect();
+        for started in starts {
+            started.join().expect("no panic").expect("connected");
+        }
+    });
+}
+
+#[test]
+fn a_database_of_another_installation_is_refused_by_name() {
+    let Some(server) = simulators::postgres::shared() else { return };
+    let place = endpoint(&server.database().expect("a database"));
+    let (ours, theirs) = (Candidate::connect(&place).expect("one"), Candidate::connect(&place).expect("two"));
+    ours.claim("https://sqs/1/checks").expect("the first one");
+    ours.claim("https://sqs/1/checks").expect("a replica of it");
+    let refused = theirs.claim("https://sqs/2/checks").expect_err("another one").to_string();
+    assert!(refused.contains("belongs to another installation: https://sqs/1/checks"), "{refused}");
+    assert!(refused.contains("set `installation: https://sqs/1/checks`"), "{refused}");
+}
+
 #[tokio::test]
 async fn a_command_beside_the_router_gives_numbers_in_the_order_of_the_commits() {
     let Some(opened) = testing::server() else { return };
@@ -70,11 +119,13 @@ async fn a_command_beside_the_router_gives_numbers_in_the_order_of_the_commits()
 #[tokio::test]
 async fn what_lanes_ask_goes_down_an_index_in_a_long_queue() {
     let Some(opened) = testing::server() else { return };
-    let filled = opened.write(|transaction| {
+    let long = std::env::var_os("FINDINGS_ROUTER_LONG_TESTS").is_some();
+    let rows: i64 = if long { 1_000_000 } else { 50_000 };
+    let filled = opened.write(move |transaction| {
         transaction.execute(
             "INSERT INTO records (target, urgent, at, sent_at, codec, payload)
-             SELECT n % 3, CASE WHEN n % 1000 = 0 THEN 1 ELSE 0 END, n, n, 0, 'x' FROM generate_series(1, 50000) n",
-            [],
+             SELECT n % 3, CASE WHEN n % 1000 = 0 THEN 1 ELSE 0 END, n, n, 0, 'x' FROM generate_series(1, ?1) n",
+            [rows],
         )?;
         transaction.execute(
             "INSERT INTO holds (finding, script, due_at, reason) SELECT n, 's', n, 'r' FROM generate_series(1, 50000) n",
@@ -131,6 +182,8 @@ fn an_address_that_can_t_be_used_is_refused_without_its_password() {
         ("postgres://u:secret@/x", "host"),
         ("postgres://u:secret@h/x?sslmode=perhaps", "sslmode"),
         ("postgres://u:secret@h/x?sslrootcert=/nowhere.pem", "/nowhere.pem"),
+        ("postgres://u:secret@h/x?iam=eu-west-1", "no password"),
+        ("postgres://u@h/x?iam=Europe!", "no region"),
     ] {
         let said = Place::server(address).expect_err("refused");
         assert!(said.contains(problem) && !said.contains("secret"), "{address}: {said}");

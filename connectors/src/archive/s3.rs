@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
 use super::answer;
-use crate::{HttpOptions, Verdict, config::ConfigError, http::Http};
+use crate::{HttpOptions, Verdict, config::ConfigError, http::Http, text::causes};
 
 /// Of no bytes.
 const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -212,17 +212,6 @@ fn digest(path: &Path) -> std::io::Result<(String, u64)> {
         hash.update(&part[..read]);
         bytes += read as u64;
     }
-}
-
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

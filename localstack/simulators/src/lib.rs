@@ -4,6 +4,7 @@ mod aws;
 pub mod conformity;
 mod front;
 mod jira;
+pub mod line;
 pub mod postgres;
 pub mod scan;
 mod slack;

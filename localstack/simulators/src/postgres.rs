@@ -49,7 +49,12 @@ pub fn shared() -> Option<&'static Postgres> {
 
 /// A server for one test, which may stop it.
 pub fn own() -> Option<Postgres> {
-    told(Postgres::start_here())
+    told(Postgres::start_here(false))
+}
+
+/// The same, and what it says is done is on its disk: for measurements.
+pub fn durable() -> Option<Postgres> {
+    told(Postgres::start_here(true))
 }
 
 fn told(started: io::Result<Option<Postgres>>) -> Option<Postgres> {
@@ -73,11 +78,11 @@ impl Postgres {
     fn start() -> io::Result<Option<Self>> {
         match std::env::var("FINDINGS_ROUTER_POSTGRES_URL") {
             Ok(url) => Ok(Some(Self { tools: tools(), url: url.trim_end_matches('/').to_owned(), keeper: None })),
-            Err(_) => Self::start_here(),
+            Err(_) => Self::start_here(false),
         }
     }
 
-    fn start_here() -> io::Result<Option<Self>> {
+    fn start_here(durable: bool) -> io::Result<Option<Self>> {
         let Some(tools) = tools() else { return Ok(None) };
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let data = std::env::temp_dir().join(format!("findings-router-postgres-{}-{port}", std::process::id()));
@@ -91,19 +96,20 @@ impl Postgres {
         made?;
         let mut server =
             Self { tools: Some(tools), url: format!("postgres://postgres@127.0.0.1:{port}"), keeper: None };
-        server.keeper = Some(server.serve(&data, port, user.as_deref())?);
+        server.keeper = Some(server.serve(&data, port, user.as_deref(), durable)?);
         server.until_ready()?;
         Ok(Some(server))
     }
 
-    fn serve(&self, data: &Path, port: u16, user: Option<&str>) -> io::Result<Keeper> {
+    fn serve(&self, data: &Path, port: u16, user: Option<&str>, durable: bool) -> io::Result<Keeper> {
         let postgres = self.tools.as_deref().unwrap_or(Path::new("")).join("postgres");
         let shell = user_command(user, Path::new("sh"), |command| {
             // -INT: end now and leave the data in order. The server is started again until the input ends.
             let script = "exec 3<&0; (cat <&3 >/dev/null; : >\"$1/end\"; kill -INT \"$(head -n 1 \"$1/postmaster.pid\")\" 2>/dev/null) &
-                until [ -e \"$1/end\" ]; do \"$2\" -D \"$1\" -k \"$1\" -p \"$3\" -c listen_addresses=127.0.0.1 -c fsync=off \\
+                until [ -e \"$1/end\" ]; do \"$2\" -D \"$1\" -k \"$1\" -p \"$3\" -c listen_addresses=127.0.0.1 -c fsync=\"$4\" \\
                   -c max_connections=200 -c logging_collector=off >>\"$1/log\" 2>&1 3<&-; done; rm -rf \"$1\"";
             command.args(["-c", script, "sh"]).arg(data).arg(&postgres).arg(port.to_string());
+            command.arg(if durable { "on" } else { "off" });
         })
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

@@ -14,13 +14,15 @@ use tokio_postgres::{
 use tokio_postgres_rustls::MakeRustlsConnect;
 use url::Url;
 
-use super::{Error, Result};
+use super::{Error, Result, iam};
 
 /// A database, as `store: postgres://user:password@host/database` names it.
 #[derive(Clone)]
 pub struct Endpoint {
     config: Config,
     tls: Option<MakeRustlsConnect>,
+    /// AWS decides who may come in, in this region.
+    iam: Option<String>,
     /// Without the password.
     shown: String,
 }
@@ -44,17 +46,13 @@ impl Endpoint {
     pub fn parse(text: &str) -> std::result::Result<Self, String> {
         let mut url = Url::parse(text)
             .map_err(|error| format!("is no address: {error}; write postgres://user:password@host/database"))?;
-        let mut authority = None;
-        let others: Vec<(String, String)> = url
-            .query_pairs()
-            .into_owned()
-            .filter(|(name, value)| {
-                if name == "sslrootcert" {
-                    authority = Some(value.clone());
-                }
-                name != "sslrootcert"
-            })
-            .collect();
+        let mut others: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+        // Ours to read, not the crate's.
+        let mut take = |wanted: &str| {
+            let at = others.iter().position(|(name, _)| name == wanted)?;
+            Some(others.remove(at).1)
+        };
+        let (authority, iam) = (take("sslrootcert"), take("iam"));
         let chosen = others.iter().any(|(name, _)| name == "sslmode");
         url.set_query(None);
         if !others.is_empty() {
@@ -74,6 +72,17 @@ impl Endpoint {
             // What is not said is safe: a password does not go over a network in clear.
             config.ssl_mode(SslMode::Require);
         }
+        if let Some(region) = &iam {
+            let region_like = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            if region.is_empty() || !region.chars().all(region_like) {
+                return Err(format!("iam={region} is no region; write e.g. iam=eu-west-1"));
+            }
+            if url.password().is_some() || url.username().is_empty() {
+                return Err("with iam the address names a user and no password".to_owned());
+            }
+            // RDS takes such a password over TLS only, and rightly.
+            config.ssl_mode(SslMode::Require);
+        }
         let tls = match config.get_ssl_mode() {
             SslMode::Disable => None,
             _ => Some(MakeRustlsConnect::new(tls(authority.as_deref())?)),
@@ -86,18 +95,32 @@ impl Endpoint {
             .keepalives_retries(3)
             .tcp_user_timeout(Duration::from_secs(20));
         let _ = url.set_password(None);
-        Ok(Self { config, tls, shown: url.to_string() })
+        Ok(Self { config, tls, iam, shown: url.to_string() })
+    }
+
+    /// As it is written, with the password that counts now.
+    async fn config(&self) -> Result<Config> {
+        let mut config = self.config.clone();
+        if let Some(region) = &self.iam
+            && let Some(Host::Tcp(host)) = config.get_hosts().first()
+        {
+            let port = config.get_ports().first().copied().unwrap_or(5432);
+            let password = iam::password(host, port, config.get_user().unwrap_or_default(), region).await?;
+            config.password(password);
+        }
+        Ok(config)
     }
 
     /// A connection, and what must run for it.
     pub(super) async fn connect(&self) -> Result<(Client, Driver)> {
+        let config = self.config().await?;
         Ok(match &self.tls {
             None => {
-                let (client, connection) = self.config.connect(NoTls).await?;
+                let (client, connection) = config.connect(NoTls).await?;
                 (client, Box::pin(async move { tell(connection.await) }) as Driver)
             }
             Some(tls) => {
-                let (client, connection) = self.config.connect(tls.clone()).await?;
+                let (client, connection) = config.connect(tls.clone()).await?;
                 (client, Box::pin(async move { tell(connection.await) }) as Driver)
             }
         })

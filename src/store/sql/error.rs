@@ -1,5 +1,6 @@
 //! What can go wrong with a statement.
 
+use connectors::text::causes;
 use tokio_postgres::error::SqlState;
 
 /// Why a statement failed.
@@ -36,15 +37,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// The server's own words (the crate's are only "db error"), and what to do about them.
 fn of_server(error: &tokio_postgres::Error) -> String {
-    let Some(answer) = error.as_db_error() else {
-        let mut text = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
-        return text;
-    };
+    let Some(answer) = error.as_db_error() else { return causes(error) };
     let code = answer.code();
     let advice = if *code == SqlState::INVALID_PASSWORD || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
         "; user and password stand in `store:`"

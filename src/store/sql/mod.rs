@@ -6,11 +6,13 @@
 mod dialect;
 mod endpoint;
 mod error;
+mod iam;
 mod session;
 mod value;
 
 pub use endpoint::Endpoint;
 pub use error::{Error, OptionalExtension, Result};
+use session::Prepared;
 pub use session::{Link, Session};
 pub use value::{Column, Param, Params, Value};
 pub(crate) use value::{params, values};
@@ -27,7 +29,7 @@ pub enum Connection {
 /// A statement that is ready to be run again.
 pub enum Statement<'a> {
     Sqlite(rusqlite::CachedStatement<'a>),
-    Postgres(&'a Session, tokio_postgres::Statement),
+    Postgres(&'a Session, Prepared),
 }
 
 /// One row of an answer; columns count from 0.

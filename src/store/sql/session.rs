@@ -28,6 +28,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 const SETTINGS: &str = "SET statement_timeout = '30s'; SET lock_timeout = '10s';
     SET idle_in_transaction_session_timeout = '5s'; SET client_min_messages = 'warning'";
 
+/// Rows that one statement may write. Few sizes, so that few statements are kept.
+const GROUPS: [usize; 2] = [64, 8];
+
 /// How many statements are kept; a router has about a hundred.
 const KEPT: usize = 400;
 
@@ -79,7 +82,15 @@ pub struct Session {
     link: Arc<Link>,
     endpoint: Arc<Endpoint>,
     client: RefCell<Client>,
-    statements: RefCell<HashMap<String, tokio_postgres::Statement>>,
+    statements: RefCell<HashMap<String, Prepared>>,
+}
+
+/// A statement that the server knows.
+#[derive(Clone)]
+pub struct Prepared {
+    /// As it is written for both databases.
+    sql: Arc<str>,
+    statement: tokio_postgres::Statement,
 }
 
 impl Session {
@@ -103,67 +114,93 @@ impl Session {
         Ok(self.link.wait(ANSWER, work)??)
     }
 
-    pub fn prepare(&self, sql: &str) -> Result<tokio_postgres::Statement> {
+    pub fn prepare(&self, sql: &str) -> Result<Prepared> {
+        self.prepare_as(sql, || dialect::postgres(sql))
+    }
+
+    /// `text`: what the server is told.
+    fn prepare_as(&self, sql: &str, text: impl FnOnce() -> String) -> Result<Prepared> {
         if let Some(known) = self.statements.borrow().get(sql) {
             return Ok(known.clone());
         }
-        let statement = self.wait(self.client.borrow().prepare(&dialect::postgres(sql)))?;
+        let statement = self.wait(self.client.borrow().prepare(&text()))?;
+        let prepared = Prepared { sql: sql.into(), statement };
         let mut statements = self.statements.borrow_mut();
         if statements.len() >= KEPT {
             statements.clear();
         }
-        statements.insert(sql.to_owned(), statement.clone());
-        Ok(statement)
+        statements.insert(sql.to_owned(), prepared.clone());
+        Ok(prepared)
     }
 
     pub fn execute_batch(&self, sql: &str) -> Result<()> {
         self.wait(self.client.borrow().batch_execute(sql))
     }
 
-    pub fn execute(&self, statement: &tokio_postgres::Statement, values: &[Value<'_>]) -> Result<usize> {
-        let rows = self.wait(self.client.borrow().execute_raw(statement, values))?;
+    pub fn execute(&self, prepared: &Prepared, values: &[Value<'_>]) -> Result<usize> {
+        let rows = self.wait(self.client.borrow().execute_raw(&prepared.statement, values))?;
         Ok(usize::try_from(rows).unwrap_or(usize::MAX))
     }
 
     /// All at once, in this order: the way to the server is gone once, not once for each row.
-    pub fn execute_each<P: Params>(
-        &self,
-        statement: &tokio_postgres::Statement,
-        rows: impl IntoIterator<Item = P>,
-    ) -> Result<()> {
-        let client = self.client.borrow();
+    pub fn execute_each<P: Params>(&self, prepared: &Prepared, rows: impl IntoIterator<Item = P>) -> Result<()> {
         let rows: Vec<P> = rows.into_iter().collect();
-        let rows: Vec<Vec<Value<'_>>> = rows.iter().map(Params::values).collect();
-        let sent = rows.into_iter().map(|row| client.execute_raw(statement, row));
+        let sent = self.grouped(prepared, &rows)?;
+        let client = self.client.borrow();
+        let sent = sent.into_iter().map(|(statement, values)| {
+            let client = &client;
+            async move { client.execute_raw(&statement, values).await }
+        });
         self.wait(async { in_order(sent).await.map(drop) })
     }
 
     /// The same for rows that answer with their number.
-    pub fn insert_each<P: Params>(
-        &self,
-        statement: &tokio_postgres::Statement,
-        rows: impl IntoIterator<Item = P>,
-    ) -> Result<Vec<i64>> {
-        let client = self.client.borrow();
+    pub fn insert_each<P: Params>(&self, prepared: &Prepared, rows: impl IntoIterator<Item = P>) -> Result<Vec<i64>> {
         let rows: Vec<P> = rows.into_iter().collect();
-        let rows: Vec<Vec<Value<'_>>> = rows.iter().map(Params::values).collect();
-        let sent = rows.into_iter().map(|row| {
-            let sent = client.query_raw(statement, row);
+        let sent = self.grouped(prepared, &rows)?;
+        let client = self.client.borrow();
+        let sent = sent.into_iter().map(|(statement, values)| {
+            let client = &client;
             async move {
-                let mut answer = pin!(sent.await?);
-                let mut id = None;
+                let mut answer = pin!(client.query_raw(&statement, values).await?);
+                let mut ids = Vec::new();
                 while let Some(row) = answer.try_next().await? {
-                    id = Some(row.try_get::<_, i64>(0)?);
+                    ids.push(row.try_get::<_, i64>(0)?);
                 }
-                Ok(id)
+                Ok(ids)
             }
         });
-        let ids = self.wait(in_order(sent))?;
-        ids.into_iter().map(|id| id.ok_or(Error::NoRows)).collect()
+        let ids = self.wait(in_order(sent))?.concat();
+        if ids.len() == rows.len() { Ok(ids) } else { Err(Error::NoRows) }
     }
 
-    pub fn query(&self, statement: &tokio_postgres::Statement, values: &[Value<'_>]) -> Result<Rows<'_>> {
-        let stream = self.wait(self.client.borrow().query_raw(statement, values))?;
+    /// As few statements as these rows can be written with.
+    fn grouped<'v, P: Params>(
+        &self,
+        prepared: &Prepared,
+        rows: &'v [P],
+    ) -> Result<Vec<(tokio_postgres::Statement, Vec<Value<'v>>)>> {
+        let mut groups = Vec::new();
+        let mut left = rows;
+        while !left.is_empty() {
+            let columns = left[0].values().len();
+            let form = GROUPS
+                .iter()
+                .filter(|size| **size <= left.len())
+                .find_map(|size| Some((*size, dialect::postgres_for_many(&prepared.sql, *size, columns)?)));
+            let (size, statement) = match form {
+                Some((size, sql)) => (size, self.prepare_as(&sql, || sql.clone())?.statement),
+                None => (1, prepared.statement.clone()),
+            };
+            let (group, others) = left.split_at(size);
+            groups.push((statement, group.iter().flat_map(Params::values).collect()));
+            left = others;
+        }
+        Ok(groups)
+    }
+
+    pub fn query(&self, prepared: &Prepared, values: &[Value<'_>]) -> Result<Rows<'_>> {
+        let stream = self.wait(self.client.borrow().query_raw(&prepared.statement, values))?;
         Ok(Rows { session: self, stream: Box::pin(stream) })
     }
 }

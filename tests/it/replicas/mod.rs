@@ -1,17 +1,28 @@
 //! Replicas on one database, as processes: one is on duty, the others stand by, and whatever becomes of the one, nothing is lost or
-//! told twice. A lease runs out here by a word to the database, so that no test waits for it; the long form does wait.
+//! told twice. A lease runs out here by a word to the database, so that no test waits for it, where the replica that had it can't send
+//! meanwhile.
+
+mod schedule;
 
 use std::{
-    path::PathBuf,
-    process::Command,
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use simulators::postgres::Postgres;
+use simulators::{line::Line, postgres::Postgres};
 
 use crate::support::{Bench, Running, assert_exact, feed, until};
 
 const COUNT: usize = 40;
+
+/// Debian's, and a usual place on others.
+const FAKETIME: [&str; 3] = [
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1",
+    "/usr/lib64/faketime/libfaketime.so.1",
+];
 
 struct Site {
     bench: Bench,
@@ -36,16 +47,48 @@ impl Site {
         (self.bench.spawn_logging(&log), log)
     }
 
+    /// The same on a line of its own to the database, and with a clock that is so many minutes off where `libfaketime` is there.
+    async fn replica_behind_a_line(&mut self, minutes: i64) -> (Running, PathBuf, Line) {
+        self.started += 1;
+        let far = self.url.split(['@', '/']).nth(3).expect("a host").to_owned();
+        let line = Line::to(far.clone()).await.expect("a line");
+        let (log, yaml) = (format!("replica-{}.log", self.started), format!("router-{}.yaml", self.started));
+        let (log, yaml) = (self.bench.folder().join(log), self.bench.folder().join(yaml));
+        let direct = std::fs::read_to_string(self.bench.folder().join("router.yaml")).expect("router.yaml");
+        std::fs::write(&yaml, direct.replace(&far, &line.address().to_string())).expect("router.yaml");
+        let mut command = self.bench.command(&["run"]);
+        command.env("FINDINGS_ROUTER_CONFIG", &yaml).stdout(Stdio::null()).stderr(File::create(&log).expect("a log"));
+        if minutes != 0
+            && let Some(library) = FAKETIME.iter().find(|path| Path::new(path).exists())
+        {
+            // The time that only counts on is nobody's to set.
+            let shift = format!("{minutes:+}m");
+            command.env("LD_PRELOAD", library).env("FAKETIME", shift).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
+        let running = Running(command.spawn().expect("the binary runs"));
+        until("it knows whose turn it is", || says(&log, "on duty") || says(&log, "standing by")).await;
+        (running, log, line)
+    }
+
+    /// Tickets are made no faster than so many a second, and at once.
+    fn limit_tickets(&self, (per_second, burst): (u64, u64)) {
+        let path = self.bench.folder().join("router.yaml");
+        let yaml = std::fs::read_to_string(&path).expect("router.yaml");
+        let (before, after) = yaml.split_once("rate: { per_second: 500, burst: 50 }").expect("JIRA's limit");
+        std::fs::write(&path, format!("{before}rate: {{ per_second: {per_second}, burst: {burst} }}{after}"))
+            .expect("router.yaml");
+    }
+
     fn told(&self) -> usize {
         self.bench.sims.jira.issues().len() + self.bench.sims.slack.messages().len()
     }
 
     /// Everything of so many rounds went out, and nothing twice.
-    async fn all_of(&self, rounds: usize) {
-        let failing = rounds * COUNT.div_ceil(20);
-        let events = (rounds * COUNT) as u64;
+    async fn all_of(&self, rounds: usize, count: usize) {
+        let failing = rounds * count.div_ceil(20);
+        let events = (rounds * count) as u64;
         until("everything is told", || self.told() >= 2 * failing && self.bench.sims.splunk.distinct() >= events).await;
-        assert_exact(&self.bench, rounds, COUNT);
+        assert_exact(&self.bench, rounds, count);
     }
 
     /// As if the time of the replica on duty were over.
@@ -73,7 +116,7 @@ async fn the_next_replica_takes_over_within_a_second_when_one_is_told_to_end() {
     let (_second, waits) = site.replica();
     until("the second stands by", || says(&waits, "standing by")).await;
     feed(&site.bench, 0, COUNT);
-    site.all_of(1).await;
+    site.all_of(1, COUNT).await;
     let targets = site.bench.json(&["targets", "list"]).await;
     let owner = targets[0]["owner"].as_str().expect("an owner").to_owned();
     assert!(owner.ends_with(&format!(":{}", first.id())), "{owner}");
@@ -83,7 +126,7 @@ async fn the_next_replica_takes_over_within_a_second_when_one_is_told_to_end() {
     until("the second is on duty", || says(&waits, "on duty fence") || says(&waits, "findings-router runs")).await;
     assert!(ended.elapsed() < Duration::from_secs(1), "{:?}", ended.elapsed());
     feed(&site.bench, 1, COUNT);
-    site.all_of(2).await;
+    site.all_of(2, COUNT).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,7 +148,7 @@ async fn nothing_is_lost_or_told_twice_when_replicas_are_killed_one_after_the_ot
             replicas.push(site.replica());
         }
     }
-    site.all_of(3).await;
+    site.all_of(3, COUNT).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,8 +165,29 @@ async fn a_replica_that_was_stopped_and_wakes_too_late_sends_and_records_nothing
     site.expire(server);
     until("the second is on duty", || says(&waits, "findings-router runs")).await;
     feed(&site.bench, 1, COUNT);
-    site.all_of(2).await;
+    site.all_of(2, COUNT).await;
     signal(&first, "-CONT");
+    let ended = tokio::task::spawn_blocking(move || first.wait()).await.expect("joined").expect("ended");
+    assert_eq!(ended.code(), Some(1));
+    assert!(says(&log, "another replica has taken over"));
+    assert_exact(&site.bench, 2, COUNT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_cut_off_from_its_database_sends_and_records_nothing_for_its_successor() {
+    let Some(server) = simulators::postgres::shared() else { return };
+    let mut site = Site::on(server).await;
+    let (mut first, log, line) = site.replica_behind_a_line(0).await;
+    let (_second, waits) = site.replica();
+    until("the second stands by", || says(&waits, "standing by")).await;
+    feed(&site.bench, 0, COUNT);
+    until("it is at work", || site.told() > 0).await;
+    line.cut();
+    // It believes in its lease until that is over, and may send; nobody else is on duty before.
+    until("the second is on duty", || says(&waits, "findings-router runs")).await;
+    feed(&site.bench, 1, COUNT);
+    site.all_of(2, COUNT).await;
+    line.mend();
     let ended = tokio::task::spawn_blocking(move || first.wait()).await.expect("joined").expect("ended");
     assert_eq!(ended.code(), Some(1));
     assert!(says(&log, "another replica has taken over"));
@@ -142,7 +206,7 @@ async fn a_database_that_is_restarted_in_the_middle_costs_nothing_but_time() {
         until("it is at work", || site.told() > before).await;
         server.restart().expect("restarted");
     }
-    site.all_of(2).await;
+    site.all_of(2, COUNT).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,76 @@
+//! A line between two machines that can be cut: what is said on it is then neither passed on nor refused, as in a network that has
+//! fallen apart.
+
+use std::{io, net::SocketAddr};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+};
+
+/// Passes on what comes to [`Line::address`]; ends with the value.
+pub struct Line {
+    address: SocketAddr,
+    whole: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Line {
+    /// A line to `far`, an address such as `127.0.0.1:5432`.
+    pub async fn to(far: String) -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let (whole, watched) = watch::channel(true);
+        let task = tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let (far, watched) = (far.clone(), watched.clone());
+                tokio::spawn(async move {
+                    if let Ok(far) = TcpStream::connect(far).await {
+                        connect(near, far, watched).await;
+                    }
+                });
+            }
+        });
+        Ok(Self { address, whole, task })
+    }
+
+    /// Where it begins.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Nothing gets through any more, in either direction.
+    pub fn cut(&self) {
+        self.whole.send_replace(false);
+    }
+
+    /// Everything gets through again, also what was said meanwhile.
+    pub fn mend(&self) {
+        self.whole.send_replace(true);
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn connect(near: TcpStream, far: TcpStream, whole: watch::Receiver<bool>) {
+    let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
+    tokio::join!(pass_on(near_read, far_write, whole.clone()), pass_on(far_read, near_write, whole));
+}
+
+async fn pass_on(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, mut whole: watch::Receiver<bool>) {
+    let mut part = vec![0; 16 << 10];
+    loop {
+        let read = from.read(&mut part).await.unwrap_or(0);
+        // Also the end of a connection is news that does not get through.
+        if whole.wait_for(|whole| *whole).await.is_err() || read == 0 || to.write_all(&part[..read]).await.is_err() {
+            let _ = to.shutdown().await;
+            return;
+        }
+    }
+}
