@@ -239,4 +239,15 @@ mod tests {
         storms.opened("S3-001", "d", day + 10, 4);
         assert!(storms.opened("S3-001", "e", day + 11, 4).is_some(), "a day later it may");
     }
+    /// What passed by itself nobody has looked at, so nothing is approved.
+    #[test]
+    fn a_rule_whose_storm_passed_may_storm_again_at_once() {
+        let mut storms = storms(2, 2);
+        storms.opened("S3-001", "a", 1, 1);
+        assert!(storms.opened("S3-001", "b", 2, 2).is_some());
+        storms.committed();
+        storms.end("S3-001");
+        assert_eq!(storms.since("S3-001"), None);
+        assert!(storms.opened("S3-001", "c", 3, 3).is_some());
+    }
 }

@@ -50,6 +50,24 @@ async fn what_fails_within_a_window_is_one_message_ranked_and_told_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn l19_five_hundred_findings_in_a_minute_are_a_digest_and_not_five_hundred_messages() {
+    let bench = Bench::start().await;
+    routes(&bench, "4s");
+    for number in 0..500 {
+        fail(&bench, &format!("r{number}"), "HIGH");
+    }
+    let router = bench.spawn();
+    until("all of them are taken in", || bench.sims.aws.depth(&bench.queue) == (0, 0)).await;
+    until("a digest", || !bench.sims.slack.messages().is_empty()).await;
+    drop(router);
+    // What came in a later window waits for its end.
+    bench.settle().await;
+    assert_eq!(bench.json(&["findings", "list", "--limit", "1000"]).await.as_array().map(Vec::len), Some(500));
+    let messages = bench.sims.slack.messages();
+    assert!((1..=4).contains(&messages.len()), "{}", messages.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_digest_in_the_future_survives_a_kill_and_keeps_nobody_waiting() {
     let bench = Bench::start().await;
     routes(&bench, "168h");
