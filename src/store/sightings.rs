@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::sql::{self, Connection, Row, params};
+use super::sql::{self, Connection, Row, params, values};
 use super::{Batch, Store, StoreError};
 
 /// What a batch says of when a finding was seen.
@@ -56,15 +56,15 @@ pub(super) fn write(transaction: &Connection, batch: &Batch) -> sql::Result<()> 
         };
     }
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    for (account, round) in &batch.rounds {
-        transaction
-            .prepare_cached(
-                "INSERT INTO rounds (account, number, checks, \"full\", last_at) VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT (account) DO UPDATE SET number = excluded.number, checks = excluded.checks,
-                   \"full\" = excluded.\"full\", last_at = excluded.last_at",
-            )?
-            .execute(params![account, round.number, number(round.checks), number(round.full), round.last_at])?;
-    }
+    transaction
+        .prepare_cached(
+            "INSERT INTO rounds (account, number, checks, \"full\", last_at) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (account) DO UPDATE SET number = excluded.number, checks = excluded.checks,
+               \"full\" = excluded.\"full\", last_at = excluded.last_at",
+        )?
+        .execute_distinct(batch.rounds.iter().map(|(account, round)| {
+            values![account, round.number, number(round.checks), number(round.full), round.last_at]
+        }))?;
     for finding in &batch.adopted {
         transaction
             .prepare_cached("INSERT INTO adopted (finding) VALUES (?1) ON CONFLICT DO NOTHING")?

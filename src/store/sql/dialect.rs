@@ -29,13 +29,14 @@ pub fn postgres(sql: &str) -> String {
 
 /// The same statement for so many rows at once, where it has such a form: an insert of new rows, or a word on rows by their `id`.
 /// Row after row stand the parameters of one, `columns` each. A server takes a row of them for a tenth of what a statement costs.
-pub fn postgres_for_many(sql: &str, rows: usize, columns: usize) -> Option<String> {
+/// `distinct`: no two of them are about the same row.
+pub fn postgres_for_many(sql: &str, rows: usize, columns: usize, distinct: bool) -> Option<String> {
     if let Some(head) = sql.strip_suffix("WHERE id = ?1") {
         let list = (1..=rows).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ");
         return Some(format!("{}WHERE id IN ({list})", postgres(head)));
     }
     // What is there already may stand among the rows twice; a server takes only one word on it in a statement.
-    let (head, rest) = sql.split_once("VALUES (").filter(|_| !sql.contains("ON CONFLICT"))?;
+    let (head, rest) = sql.split_once("VALUES (").filter(|_| distinct || !sql.contains("ON CONFLICT"))?;
     let (tuple, tail) = rest.split_once(')').filter(|(tuple, tail)| !tuple.contains('(') && !tail.contains('?'))?;
     let one = |row: usize| {
         let parts = tuple.split('?').enumerate().map(|(at, part)| {
@@ -58,15 +59,20 @@ mod tests {
     #[test]
     fn one_statement_writes_many_rows_where_that_means_the_same() {
         assert_eq!(
-            postgres_for_many("INSERT INTO r (a, b, c) VALUES (?1, 0, ?2) RETURNING id", 2, 2).as_deref(),
+            postgres_for_many("INSERT INTO r (a, b, c) VALUES (?1, 0, ?2) RETURNING id", 2, 2, false).as_deref(),
             Some("INSERT INTO r (a, b, c) VALUES ($1, 0, $2), ($3, 0, $4) RETURNING id")
         );
         assert_eq!(
-            postgres_for_many("DELETE FROM r WHERE id = ?1", 3, 1).as_deref(),
+            postgres_for_many("DELETE FROM r WHERE id = ?1", 3, 1, false).as_deref(),
             Some("DELETE FROM r WHERE id IN ($1, $2, $3)")
         );
-        assert_eq!(postgres_for_many("INSERT INTO r (a) VALUES (?1) ON CONFLICT DO NOTHING", 2, 1), None);
-        assert_eq!(postgres_for_many("UPDATE r SET a = ?2 WHERE b = ?1", 2, 2), None);
+        let upsert = "INSERT INTO r (a) VALUES (?1) ON CONFLICT (a) DO UPDATE SET b = excluded.b";
+        assert_eq!(postgres_for_many(upsert, 2, 1, false), None);
+        assert_eq!(
+            postgres_for_many(upsert, 2, 1, true).as_deref(),
+            Some("INSERT INTO r (a) VALUES ($1), ($2) ON CONFLICT (a) DO UPDATE SET b = excluded.b")
+        );
+        assert_eq!(postgres_for_many("UPDATE r SET a = ?2 WHERE b = ?1", 2, 2, true), None);
     }
 
     #[test]

@@ -145,6 +145,15 @@ impl Statement<'_> {
 
     /// Writes each of these rows. They depend on nothing that another of them answers: a server gets them all at once.
     pub fn execute_each<P: Params>(&mut self, rows: impl IntoIterator<Item = P>) -> Result<()> {
+        self.write_each(rows, false)
+    }
+
+    /// The same for rows of which no two are about the same row of the table.
+    pub fn execute_distinct<P: Params>(&mut self, rows: impl IntoIterator<Item = P>) -> Result<()> {
+        self.write_each(rows, true)
+    }
+
+    fn write_each<P: Params>(&mut self, rows: impl IntoIterator<Item = P>, distinct: bool) -> Result<()> {
         match self {
             Self::Sqlite(statement) => {
                 for row in rows {
@@ -152,7 +161,7 @@ impl Statement<'_> {
                 }
                 Ok(())
             }
-            Self::Postgres(session, statement) => session.execute_each(statement, rows),
+            Self::Postgres(session, statement) => session.execute_each(statement, rows, distinct),
         }
     }
 

@@ -143,9 +143,14 @@ impl Session {
     }
 
     /// All at once, in this order: the way to the server is gone once, not once for each row.
-    pub fn execute_each<P: Params>(&self, prepared: &Prepared, rows: impl IntoIterator<Item = P>) -> Result<()> {
+    pub fn execute_each<P: Params>(
+        &self,
+        prepared: &Prepared,
+        rows: impl IntoIterator<Item = P>,
+        distinct: bool,
+    ) -> Result<()> {
         let rows: Vec<P> = rows.into_iter().collect();
-        let sent = self.grouped(prepared, &rows)?;
+        let sent = self.grouped(prepared, &rows, distinct)?;
         let client = self.client.borrow();
         let sent = sent.into_iter().map(|(statement, values)| {
             let client = &client;
@@ -157,7 +162,7 @@ impl Session {
     /// The same for rows that answer with their number.
     pub fn insert_each<P: Params>(&self, prepared: &Prepared, rows: impl IntoIterator<Item = P>) -> Result<Vec<i64>> {
         let rows: Vec<P> = rows.into_iter().collect();
-        let sent = self.grouped(prepared, &rows)?;
+        let sent = self.grouped(prepared, &rows, false)?;
         let client = self.client.borrow();
         let sent = sent.into_iter().map(|(statement, values)| {
             let client = &client;
@@ -179,6 +184,7 @@ impl Session {
         &self,
         prepared: &Prepared,
         rows: &'v [P],
+        distinct: bool,
     ) -> Result<Vec<(tokio_postgres::Statement, Vec<Value<'v>>)>> {
         let mut groups = Vec::new();
         let mut left = rows;
@@ -187,7 +193,7 @@ impl Session {
             let form = GROUPS
                 .iter()
                 .filter(|size| **size <= left.len())
-                .find_map(|size| Some((*size, dialect::postgres_for_many(&prepared.sql, *size, columns)?)));
+                .find_map(|size| Some((*size, dialect::postgres_for_many(&prepared.sql, *size, columns, distinct)?)));
             let (size, statement) = match form {
                 Some((size, sql)) => (size, self.prepare_as(&sql, || sql.clone())?.statement),
                 None => (1, prepared.statement.clone()),
