@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use connectors::ContentKind;
+use connectors::{ContentKind, Gate};
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -243,10 +243,14 @@ async fn lanes(
     let mut targets = HashMap::new();
     for (name, id, paused) in numbers {
         let Some(target) = settings.targets.get(&name) else { continue };
+        let mut http = target.http.clone();
+        if let Some(duty) = store.duty().map(Arc::clone) {
+            http.gate = Some(Gate::new(move || duty.holds()));
+        }
         let connector = if options.dry_run {
-            connectors::connect("console", &name, serde_json::json!({}), &target.http)
+            connectors::connect("console", &name, serde_json::json!({}), &http)
         } else {
-            connectors::connect(&target.kind, &name, target.own.clone(), &target.http)
+            connectors::connect(&target.kind, &name, target.own.clone(), &http)
         }
         .map_err(|error| ServiceError::Invalid(format!("target {name}: {error}")))?;
         let kind = match connectors::content_kind(&target.kind) {

@@ -2,9 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use bytes::Bytes;
 use reqwest::{Client, Method, RequestBuilder, Url, header::HeaderMap, redirect};
 
-use crate::{Scope, Verdict, config::ConfigError};
+use crate::{Gate, Scope, Verdict, config::ConfigError};
 
 /// Answers are read up to here; what is longer is of no use to a person either.
 const MAX_ANSWER: usize = 8 << 20;
@@ -23,11 +24,13 @@ pub struct HttpOptions {
     pub proxy: Option<String>,
     /// Plain http to other machines.
     pub allow_http: bool,
+    /// Where several replicas take turns.
+    pub gate: Option<Gate>,
 }
 
 impl Default for HttpOptions {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(30), ca_file: None, proxy: None, allow_http: false }
+        Self { timeout: Duration::from_secs(30), ca_file: None, proxy: None, allow_http: false, gate: None }
     }
 }
 
@@ -36,6 +39,7 @@ impl Default for HttpOptions {
 pub struct Http {
     client: Client,
     base: Url,
+    gate: Option<Gate>,
 }
 
 /// What a target answered.
@@ -87,7 +91,7 @@ impl Http {
             client = client.add_root_certificate(certificate);
         }
         let client = client.build().map_err(|error| ConfigError::at("", format!("HTTP client: {error}")))?;
-        Ok(Self { client, base })
+        Ok(Self { client, base, gate: options.gate.clone() })
     }
 
     /// A request to the base address followed by `path`.
@@ -106,7 +110,13 @@ impl Http {
 
     /// Sends once. An error says what it means for whoever wants to send again.
     pub async fn send(&self, request: RequestBuilder) -> Result<Answer, Verdict> {
-        let mut response = request.send().await.map_err(|error| verdict_of(&error))?;
+        let mut request = request.build().map_err(|error| verdict_of(&error))?;
+        if let Some(gate) = &self.gate
+            && let Some(bytes) = request.body().and_then(reqwest::Body::as_bytes).map(Bytes::copy_from_slice)
+        {
+            *request.body_mut() = Some(gate.body(bytes));
+        }
+        let mut response = self.client.execute(request).await.map_err(|error| verdict_of(&error))?;
         let status = response.status().as_u16();
         let headers = response.headers().clone();
         let mut body = Vec::new();

@@ -9,6 +9,7 @@ pub mod config;
 pub mod console;
 mod delivery;
 pub mod file;
+mod gate;
 pub mod http;
 pub mod jira;
 mod notice;
@@ -23,5 +24,6 @@ pub use delivery::{
     Accepted, Connector, Content, Delivery, Found, Health, Ledger, LedgerState, Limits, Quota, QuotaClosed, Rate,
     Receipt, Record, Scope, SendOptions, UnknownPolicy, Verdict, Wanted, fingerprint,
 };
+pub use gate::Gate;
 pub use http::{Answer, Http, HttpOptions};
 pub use notice::{Member, Notice};

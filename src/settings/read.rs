@@ -275,6 +275,7 @@ impl Reader<'_> {
             ca_file: common.tls.ca_file.map(|ca| resolve(file, &ca.to_string_lossy())),
             proxy: common.proxy,
             allow_http: common.allow_http,
+            gate: None,
         };
         if let Some(rate) = common.rate
             && !(rate.per_second.is_finite() && rate.per_second > 0.0)

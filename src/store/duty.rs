@@ -103,6 +103,12 @@ impl Duty {
         self.fence
     }
 
+    /// Whether a request that has begun may still leave: nobody else can be on duty yet.
+    pub fn holds(&self) -> bool {
+        let lease = *self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        !self.over.load(Ordering::SeqCst) && lease.may_send(server::uptime_ms(), Duration::ZERO)
+    }
+
     /// Waits until a request that takes up to `longest` may begin; for ever once another replica has taken over.
     pub async fn may_send(&self, longest: Duration) {
         loop {

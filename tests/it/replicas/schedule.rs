@@ -110,11 +110,8 @@ impl Drill<'_> {
         found.expect("found")
     }
 
-    /// Another one than this has taken over. One that stands still believes in nothing meanwhile, so its lease may end early.
-    async fn until_taken_over(&self, from: usize, early: bool) {
-        if early {
-            self.site.expire(self.server);
-        }
+    /// Another one than this has taken over: not before this one's lease is over, since it believes in that, and may send.
+    async fn until_taken_over(&self, from: usize) {
         until("another one is on duty", || self.on_duty().is_some_and(|now| now != from)).await;
     }
 
@@ -133,7 +130,7 @@ impl Drill<'_> {
             Accident::StandStill => {
                 let who = self.until_on_duty().await;
                 signal(&self.replicas[who].running, "-STOP");
-                self.until_taken_over(who, true).await;
+                self.until_taken_over(who).await;
                 signal(&self.replicas[who].running, "-CONT");
             }
             Accident::Stumble => {
@@ -145,7 +142,7 @@ impl Drill<'_> {
             Accident::CutOff => {
                 let who = self.until_on_duty().await;
                 self.replicas[who].line.cut();
-                self.until_taken_over(who, false).await;
+                self.until_taken_over(who).await;
                 self.replicas[who].line.mend();
             }
             Accident::Flicker => {
