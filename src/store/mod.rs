@@ -3,7 +3,7 @@
 //!
 //! Everything that must happen because of a message is committed in one transaction before the message leaves its
 //! queue, and is on disk before it is reported. On a server the transaction begins with a look at who is on duty
-//! ([`duty`]): who is not, writes nothing.
+//! ([`Duty`]): who is not, writes nothing.
 
 mod commit;
 mod dead;
