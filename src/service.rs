@@ -25,7 +25,7 @@ use crate::{
     settings::{Settings, SourceSettings},
     shadow::Shadow,
     silence::Keeper,
-    source::{FileSource, Intake, SourceState, SqsSource, Taken, WebhookSource, webhook_routes},
+    source::{self, FileSource, Intake, SourceState, SqsSource, Taken, WebhookSource, webhook_routes},
     standby,
     store::{Access, Place, Retention, Store, StoreError},
     upkeep::{upkeep, watch},
@@ -282,7 +282,7 @@ async fn start_sources(settings: &Settings, intake: &Intake, stop: &Cancellation
                     aws = Some(aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await);
                 }
                 let Some(config) = &aws else { continue };
-                let client = aws_sdk_sqs::Client::new(config);
+                let client = source::client(config, sqs.wait_time);
                 let source = Arc::new(SqsSource::new(Arc::clone(&name), client, sqs, Arc::clone(&state)));
                 tasks.spawn(source.run(intake.clone(), stop.clone()));
             }

@@ -1,6 +1,7 @@
 //! A router of a company of 140 accounts, with the scripts that are shipped.
 
 use std::{
+    net::{SocketAddr, TcpListener},
     path::Path,
     process::{Child, Command, Stdio},
 };
@@ -14,13 +15,14 @@ use tempfile::TempDir;
 
 pub const ACCOUNTS: usize = 140;
 pub const SEED: u64 = 7;
-pub const METRICS: &str = "127.0.0.1:19110";
 
 /// Simulators and a folder with router.yaml, scripts and tables.
 pub struct Company {
     pub sims: Simulators,
     pub topic: String,
     pub queue: String,
+    /// Where the router listens.
+    listen: SocketAddr,
     folder: TempDir,
     database: Option<Postgres>,
 }
@@ -54,10 +56,11 @@ impl Company {
         let queue = sims.aws.create_queue("conformity-checks");
         let topic = sims.aws.create_topic("conformity");
         sims.aws.subscribe(&topic, &queue, false).expect("subscribed");
+        let listen = free_address();
         let folder = tempfile::tempdir().expect("a folder");
         copy_routes(folder.path());
         let yaml = format!(
-            "listen: {METRICS}
+            "listen: {listen}
 store: {store}
 routes: ./routes
 sources:
@@ -72,7 +75,7 @@ targets:
             sims.slack.url()
         );
         std::fs::write(folder.path().join("router.yaml"), yaml).expect("router.yaml");
-        Self { sims, topic, queue, folder, database }
+        Self { sims, topic, queue, listen, folder, database }
     }
 
     /// One script in place of those that are shipped.
@@ -95,9 +98,16 @@ targets:
     pub fn start_another(&self, number: usize) -> Child {
         let yaml = std::fs::read_to_string(self.folder.path().join("router.yaml")).expect("router.yaml");
         let name = format!("router-{number}.yaml");
-        std::fs::write(self.folder.path().join(&name), yaml.replace(&format!("listen: {METRICS}\n"), "")).expect(&name);
+        std::fs::write(self.folder.path().join(&name), yaml.replace(&format!("listen: {}\n", self.listen), ""))
+            .expect(&name);
         let mut command = Command::new(env!("CARGO_BIN_EXE_findings-router"));
         self.spawn(command.args(["run", "--config", &name]), &format!("log-{number}"))
+    }
+
+    /// What the router counted.
+    pub async fn metrics(&self) -> String {
+        let url = format!("http://{}/metrics", self.listen);
+        reqwest::get(url).await.expect("metrics").text().await.expect("text")
     }
 
     /// Asks the database.
@@ -142,6 +152,12 @@ targets:
     pub fn log_of(&self, name: &str) -> String {
         std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default()
     }
+}
+
+/// Two benchmarks may run beside each other.
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("its address")
 }
 
 fn copy_routes(folder: &Path) {

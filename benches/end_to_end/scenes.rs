@@ -10,7 +10,7 @@ use serde_json::Value;
 use simulators::scan::{Scan, ScanOptions};
 
 use crate::{
-    company::{ACCOUNTS, Company, Keeps, METRICS, SEED},
+    company::{ACCOUNTS, Company, Keeps, SEED},
     process,
 };
 
@@ -18,7 +18,6 @@ pub(crate) const FAST: &str = "rate: { per_second: 2000, burst: 200 }";
 /// What JIRA Cloud and Slack take of one client.
 const JIRA: &str = "rate: { per_second: 5, burst: 10 }";
 const SLACK: &str = "rate: { per_second: 20, burst: 20 }";
-pub(crate) const METRICS_URL: &str = "http://127.0.0.1:19110/metrics";
 
 /// Ends the router when a scene ends, also by a panic.
 pub(crate) struct Running(pub(crate) Child);
@@ -153,7 +152,7 @@ pub async fn burst(events: u64, seconds: u64) {
     wait(|| company.sims.splunk.distinct() >= events).await;
     let drained = started.elapsed();
     let (cpu, (_, peak)) = (process::cpu(router.pid()), process::memory(router.pid()));
-    let metrics = reqwest::get(format!("http://{METRICS}/metrics")).await.expect("metrics").text().await.expect("text");
+    let metrics = company.metrics().await;
     row("fed in", format!("{:.1} s", fed.as_secs_f64()));
     row("all of it in Splunk after", format!("{:.1} s", drained.as_secs_f64()));
     row("CPU of the router for each event", format!("{:.1} us", micros(cpu, events)));

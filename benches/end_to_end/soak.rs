@@ -7,7 +7,7 @@ use simulators::scan::Scan;
 use crate::{
     company::{Company, Keeps},
     process,
-    scenes::{FAST, METRICS_URL, Running, latency, ratio, row, scan, wait},
+    scenes::{FAST, Running, latency, ratio, row, scan, wait},
 };
 
 /// Ten seconds of each five minutes bring ten times as much.
@@ -47,7 +47,7 @@ pub async fn soak(minutes: u64, rate: u64) {
         }
     }
     wait(|| company.sims.splunk.distinct() >= sent).await;
-    let metrics = reqwest::get(METRICS_URL).await.expect("metrics").text().await.expect("text");
+    let metrics = company.metrics().await;
     for (target, urgent, words) in [("siem", "no", "Splunk"), ("soc", "yes", "JIRA, urgent"), ("devs", "no", "Slack")] {
         row(&format!("{words}: sent to accepted"), latency(&metrics, target, urgent));
     }

@@ -78,7 +78,7 @@ async fn probes(settings: &Settings) -> Vec<(String, bool, String)> {
         let (ok, detail) = match source {
             SourceSettings::Sqs(sqs) => {
                 let config = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
-                let answer = aws_sdk_sqs::Client::new(&config)
+                let answer = crate::source::client(&config, sqs.wait_time)
                     .get_queue_attributes()
                     .queue_url(&sqs.queue_url)
                     .attribute_names(aws_sdk_sqs::types::QueueAttributeName::ApproximateNumberOfMessages)

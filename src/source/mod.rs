@@ -1,5 +1,6 @@
 //! Takes messages in and hands them to the engine with a receipt; what the receipt stands for happens after the commit.
 
+mod client;
 mod file;
 mod lease;
 mod sqs;
@@ -12,6 +13,7 @@ use std::sync::{
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use client::client;
 pub use file::{FileSource, open};
 pub use sqs::SqsSource;
 pub use webhook::{WebhookSource, routes as webhook_routes};

@@ -39,7 +39,7 @@ pub struct Published {
 }
 
 struct Message {
-    body: String,
+    body: Arc<str>,
     md5: String,
     id: String,
     sent_ms: u64,
@@ -217,7 +217,7 @@ impl Aws {
     pub(crate) fn bodies(&self, reference: &str) -> Vec<String> {
         self.queue(reference).map_or_else(Vec::new, |queue| {
             let state = lock(&queue.state);
-            let mut bodies: Vec<_> = state.all.iter().map(|(seq, message)| (*seq, message.body.clone())).collect();
+            let mut bodies: Vec<_> = state.all.iter().map(|(seq, message)| (*seq, message.body.to_string())).collect();
             bodies.sort_unstable();
             bodies.into_iter().map(|(_, body)| body).collect()
         })
@@ -249,12 +249,13 @@ impl Service for Aws {
         let target = call.header("x-amz-target");
         if let Some(action) = target.strip_prefix("AmazonSQS.") {
             let result = match serde_json::from_slice::<Value>(&call.body) {
-                Ok(input) => self.sqs(action, &input).await,
+                Ok(input) if action == "ReceiveMessage" => self.receive(&input).await.map(|received| bytes(&received)),
+                Ok(input) => self.sqs(action, &input).await.map(|answer| bytes(&answer)),
                 Err(problem) => Err(error("SerializationException", "MalformedInput", problem.to_string())),
             };
             let id = uuid(self.counter.load(Ordering::Relaxed));
             return match result {
-                Ok(value) => Answer::typed(200, "application/x-amz-json-1.0", value.to_string()),
+                Ok(body) => Answer::typed(200, "application/x-amz-json-1.0", body),
                 Err(failed) => Answer::typed(
                     400,
                     "application/x-amz-json-1.0",
@@ -287,6 +288,11 @@ impl Service for Aws {
             "published": self.publications.load(Ordering::Relaxed),
         })
     }
+}
+
+/// What serialises here has text as keys and no numbers that JSON lacks.
+fn bytes(answer: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(answer).unwrap_or_default()
 }
 
 fn queue_arn(name: &str) -> String {
