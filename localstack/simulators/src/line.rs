@@ -1,7 +1,11 @@
 //! A line between two machines that can be cut: what is said on it is then neither passed on nor refused, as in a network that has
 //! fallen apart.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -13,6 +17,7 @@ use tokio::{
 /// Passes on what comes to [`Line::address`]; ends with the value.
 pub struct Line {
     address: SocketAddr,
+    far: Arc<Mutex<String>>,
     whole: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -23,9 +28,12 @@ impl Line {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (whole, watched) = watch::channel(true);
+        let far = Arc::new(Mutex::new(far));
+        let leads_to = Arc::clone(&far);
         let task = tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                let (far, watched) = (far.clone(), watched.clone());
+                let far = leads_to.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let watched = watched.clone();
                 tokio::spawn(async move {
                     if let Ok(far) = TcpStream::connect(far).await {
                         connect(near, far, watched).await;
@@ -33,12 +41,17 @@ impl Line {
                 });
             }
         });
-        Ok(Self { address, whole, task })
+        Ok(Self { address, far, whole, task })
     }
 
     /// Where it begins.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// New connections lead elsewhere, as after the name of a database was given to another server.
+    pub fn lead_to(&self, far: String) {
+        *self.far.lock().unwrap_or_else(PoisonError::into_inner) = far;
     }
 
     /// Nothing gets through any more, in either direction.

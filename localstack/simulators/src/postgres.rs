@@ -7,6 +7,7 @@ use std::{
     fs,
     io::{self, Error},
     net::TcpListener,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -82,23 +83,57 @@ impl Postgres {
         }
     }
 
+    /// A copy of this server that takes over every commit before it is answered, until it is [promoted](Self::promote).
+    pub fn standby(&self) -> io::Result<Self> {
+        let tools = self.tools.clone().ok_or_else(|| Error::other("no PostgreSQL here"))?;
+        let (data, port, user) = folder()?;
+        run(&mut user_command(user.as_deref(), &tools.join("pg_basebackup"), |command| {
+            // -R: a standby of that server.
+            command
+                .args(["-R", "--checkpoint=fast", "--no-sync", "-d"])
+                .arg(self.url_of("postgres"))
+                .arg("-D")
+                .arg(&data);
+        }))?;
+        let standby = Self::serving(tools, &data, port, user.as_deref(), false)?;
+        self.sql("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'")?;
+        self.sql("postgres", "SELECT pg_reload_conf()")?;
+        let streams = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+        until(|| self.sql("postgres", streams).is_ok_and(|count| count == "1"))?;
+        Ok(standby)
+    }
+
+    /// The copy becomes a server of its own. End the other one first: [`stop`](Self::stop).
+    pub fn promote(&self) -> io::Result<()> {
+        self.sql("postgres", "ALTER SYSTEM RESET synchronous_standby_names")?;
+        self.sql("postgres", "SELECT pg_reload_conf()")?;
+        self.sql("postgres", "SELECT pg_promote()").map(drop)
+    }
+
+    /// Ends the server for good and at once, like a machine that dies.
+    pub fn stop(&self) -> io::Result<()> {
+        let keeper = self.keeper.as_ref().ok_or_else(|| Error::other("this server is not ours"))?;
+        fs::write(keeper.data.join("end"), "")?;
+        self.signal("-QUIT")
+    }
+
     fn start_here(durable: bool) -> io::Result<Option<Self>> {
         let Some(tools) = tools() else { return Ok(None) };
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let data = std::env::temp_dir().join(format!("findings-router-postgres-{}-{port}", std::process::id()));
-        fs::create_dir(&data)?;
-        let user = owner(&data)?;
-        let made = run(&mut user_command(user.as_deref(), &tools.join("initdb"), |command| {
+        let (data, port, user) = folder()?;
+        run(&mut user_command(user.as_deref(), &tools.join("initdb"), |command| {
             command
                 .args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"])
                 .arg(&data);
-        }));
-        made?;
+        }))?;
+        Self::serving(tools, &data, port, user.as_deref(), durable).map(Some)
+    }
+
+    fn serving(tools: PathBuf, data: &Path, port: u16, user: Option<&str>, durable: bool) -> io::Result<Self> {
         let mut server =
             Self { tools: Some(tools), url: format!("postgres://postgres@127.0.0.1:{port}"), keeper: None };
-        server.keeper = Some(server.serve(&data, port, user.as_deref(), durable)?);
+        server.keeper = Some(server.serve(data, port, user, durable)?);
         server.until_ready()?;
-        Ok(Some(server))
+        Ok(server)
     }
 
     fn serve(&self, data: &Path, port: u16, user: Option<&str>, durable: bool) -> io::Result<Keeper> {
@@ -119,14 +154,7 @@ impl Postgres {
     }
 
     fn until_ready(&self) -> io::Result<()> {
-        let started = Instant::now();
-        while self.sql("postgres", "SELECT 1").is_err() {
-            if started.elapsed() > Duration::from_secs(30) {
-                return Err(Error::other("it does not answer"));
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
+        until(|| self.sql("postgres", "SELECT 1").is_ok())
     }
 
     /// Makes a database that nobody else uses; its address.
@@ -135,6 +163,18 @@ impl Postgres {
         let name = format!("test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
         self.sql("postgres", &format!("CREATE DATABASE {name}"))?;
         Ok(self.url_of(&name))
+    }
+
+    /// The same, with its tables in a folder of its own, which is empty and the server's.
+    pub fn database_in(&self, folder: &Path) -> io::Result<String> {
+        self.sql("postgres", &format!("CREATE TABLESPACE elsewhere LOCATION '{}'", folder.display()))?;
+        self.sql("postgres", "CREATE DATABASE elsewhere TABLESPACE elsewhere")?;
+        Ok(self.url_of("elsewhere"))
+    }
+
+    /// Host and port.
+    pub fn address(&self) -> &str {
+        self.url.rsplit('@').next().unwrap_or_default()
     }
 
     /// The address of a database of this server.
@@ -151,11 +191,36 @@ impl Postgres {
 
     /// Ends the server as its operator does; it comes up again by itself. Every connection is gone.
     pub fn restart(&self) -> io::Result<()> {
-        let keeper = self.keeper.as_ref().ok_or_else(|| Error::other("this server is not ours"))?;
-        let pid = fs::read_to_string(keeper.data.join("postmaster.pid"))?;
-        run(Command::new("kill").args(["-INT", pid.lines().next().unwrap_or_default()]))?;
+        self.signal("-INT")?;
         self.until_ready()
     }
+
+    fn signal(&self, name: &str) -> io::Result<()> {
+        let keeper = self.keeper.as_ref().ok_or_else(|| Error::other("this server is not ours"))?;
+        let pid = fs::read_to_string(keeper.data.join("postmaster.pid"))?;
+        run(Command::new("kill").args([name, pid.lines().next().unwrap_or_default()])).map(drop)
+    }
+}
+
+fn until(mut holds: impl FnMut() -> bool) -> io::Result<()> {
+    let started = Instant::now();
+    while !holds() {
+        if started.elapsed() > Duration::from_secs(30) {
+            return Err(Error::other("it does not answer"));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// An empty folder for a server, its port, and the user that it has to run as.
+fn folder() -> io::Result<(PathBuf, u16, Option<String>)> {
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let data = std::env::temp_dir().join(format!("findings-router-postgres-{}-{port}", std::process::id()));
+    fs::create_dir(&data)?;
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o700))?;
+    let user = owner(&data)?;
+    Ok((data, port, user))
 }
 
 /// The folder of the newest installed version.

@@ -31,8 +31,11 @@ struct Site {
 
 impl Site {
     async fn on(server: &Postgres) -> Self {
+        Self::at(server.database().expect("a database")).await
+    }
+
+    async fn at(url: String) -> Self {
         let bench = Bench::start().await;
-        let url = server.database().expect("a database");
         let path = bench.folder().join("router.yaml");
         let yaml = std::fs::read_to_string(&path).expect("router.yaml");
         std::fs::write(&path, yaml.replace("sqlite:./state/router.db", &url)).expect("router.yaml");
@@ -206,6 +209,66 @@ async fn a_database_that_is_restarted_in_the_middle_costs_nothing_but_time() {
         server.restart().expect("restarted");
     }
     site.all_of(2, COUNT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_fails_over_to_its_standby_loses_nothing_and_nobody_is_told_twice() {
+    let Some(primary) = simulators::postgres::own() else { return };
+    let mut site = Site::on(&primary).await;
+    let standby = primary.standby().expect("a standby");
+    let (_first, log, line) = site.replica_behind_a_line(0).await;
+    let (_second, _, other) = site.replica_behind_a_line(0).await;
+    until("one is on duty", || says(&log, "findings-router runs")).await;
+    feed(&site.bench, 0, COUNT);
+    until("it is at work", || site.told() > 0).await;
+    primary.stop().expect("the primary dies");
+    standby.promote().expect("the standby takes its place");
+    for line in [&line, &other] {
+        line.lead_to(standby.address().to_owned());
+    }
+    feed(&site.bench, 1, COUNT);
+    site.all_of(2, COUNT).await;
+    assert!(primary.sql(&site.url, "SELECT 1").is_err(), "it is really gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_whose_disk_is_full_stops_nothing_for_good_and_loses_nothing() {
+    let Some(server) = simulators::postgres::own() else { return };
+    let Some(disk) = Disk::of_32_megabytes() else {
+        eprintln!("skipped: a full disk needs root and mount");
+        return;
+    };
+    let mut site = Site::at(server.database_in(&disk.0).expect("a database")).await;
+    let (_running, log) = site.replica();
+    until("it is on duty", || says(&log, "findings-router runs")).await;
+    feed(&site.bench, 0, 10 * COUNT);
+    site.all_of(1, 10 * COUNT).await;
+    let ballast = disk.0.join("ballast");
+    std::fs::write(&ballast, vec![0_u8; 32 << 20]).expect_err("the disk is full");
+    feed(&site.bench, 1, 10 * COUNT);
+    until("it says so", || says(&log, "No space left on device")).await;
+    std::fs::remove_file(ballast).expect("room again");
+    site.all_of(2, 10 * COUNT).await;
+}
+
+/// A small disk for the server's user; given back when the test ends.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn of_32_megabytes() -> Option<Self> {
+        let folder = tempfile::tempdir().expect("a folder").keep();
+        let options = "size=32m,uid=postgres,mode=0700";
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&folder).status();
+        mount.is_ok_and(|status| status.success()).then_some(Self(folder))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // The server that has files there ends at its own pace.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        let _ = std::fs::remove_dir(&self.0);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
