@@ -25,7 +25,12 @@ pub struct Line {
 impl Line {
     /// A line to `far`, an address such as `127.0.0.1:5432`.
     pub async fn to(far: String) -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        Self::between("127.0.0.1", far).await
+    }
+
+    /// The same from another address of this machine, on a free port.
+    pub async fn between(near: &str, far: String) -> io::Result<Self> {
+        let listener = TcpListener::bind((near, 0)).await?;
         let address = listener.local_addr()?;
         let (whole, watched) = watch::channel(true);
         let far = Arc::new(Mutex::new(far));

@@ -44,7 +44,7 @@ pub fn process() -> Option<String> {
 ///
 /// A missing Docker or image skips the test. A container that starts and does not become ready fails it.
 pub async fn container() -> Option<(String, ContainerAsync<GenericImage>)> {
-    let image = env::var(IMAGE).unwrap_or_else(|_| DEFAULT_IMAGE.to_owned());
+    let image = image();
     let (name, tag) = image.rsplit_once(':').unwrap_or((&image, "latest"));
     let request = GenericImage::new(name, tag)
         .with_exposed_port(PORT.tcp())
@@ -57,13 +57,23 @@ pub async fn container() -> Option<(String, ContainerAsync<GenericImage>)> {
     let container = match request.start().await {
         Ok(container) => container,
         Err(TestcontainersError::Client(error)) => {
-            let how = "`eval \"$(localstack/docker-image.sh)\"` starts a Docker and makes the image";
-            return skipped(REQUIRE_DOCKER, &format!("no container of {image} ({error}); {how}"));
+            return skipped_without_docker(&format!("no container of {image} ({error})"));
         }
         Err(error) => panic!("{image} does not start: {error}"),
     };
     let port = container.get_host_port_ipv4(PORT).await.expect("the published port");
     Some((format!("http://127.0.0.1:{port}"), container))
+}
+
+/// The image of LocalStack.
+pub fn image() -> String {
+    env::var(IMAGE).unwrap_or_else(|_| DEFAULT_IMAGE.to_owned())
+}
+
+/// Says how to get what is missing.
+pub fn skipped_without_docker<T>(why: &str) -> Option<T> {
+    let how = "`eval \"$(localstack/docker-image.sh)\"` starts a Docker and makes the image";
+    skipped(REQUIRE_DOCKER, &format!("{why}; {how}"))
 }
 
 fn skipped<T>(required_by: &str, why: &str) -> Option<T> {

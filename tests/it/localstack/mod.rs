@@ -1,7 +1,7 @@
 //! SNS and SQS as LocalStack plays them: once as a process that is there (`AWS_ENDPOINT_URL`), once as a container that
 //! testcontainers starts. The same scenarios, the built binary between that SQS and the simulated targets.
 
-mod endpoint;
+pub mod endpoint;
 mod scenarios;
 
 use scenarios::Aws;

@@ -1,6 +1,7 @@
 //! Replicas on one database, as processes: one is on duty, the others stand by, and whatever becomes of the one, nothing is lost or
 //! told twice. Where the replica that had the lease is dead, it runs out here by a word to the database, so that no test waits for it.
 
+mod containers;
 mod schedule;
 
 use std::{
