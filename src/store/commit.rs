@@ -108,12 +108,15 @@ fn write_decisions(transaction: &Connection, batch: &Batch) -> sql::Result<()> {
 /// The rows' numbers, in the order of the batch.
 fn write_records(transaction: &Connection, batch: &Batch) -> sql::Result<Vec<i64>> {
     transaction
-        .prepare_cached(
-            "INSERT INTO records (target, urgent, at, sent_at, codec, payload) VALUES (?1, ?2, ?3, ?4, 0, ?5) RETURNING id",
+        .prepare_insert(
+            "INSERT INTO records (target, urgent, at, sent_at, codec, payload) VALUES (?1, ?2, ?3, ?4, 0, ?5)",
         )?
-        .insert_each(batch.records.iter().map(|record| {
-            values![record.target, record.urgent, batch.now_ms, record.sent_at, &*record.payload]
-        }))
+        .insert_each(
+            batch
+                .records
+                .iter()
+                .map(|record| values![record.target, record.urgent, batch.now_ms, record.sent_at, &*record.payload]),
+        )
 }
 
 fn write_holds(transaction: &Connection, batch: &Batch) -> sql::Result<()> {

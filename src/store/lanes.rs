@@ -103,14 +103,20 @@ impl Store {
         dead: Vec<(i64, DeadLetter)>,
         now: i64,
     ) -> Result<(), StoreError> {
+        let delete = move |transaction: &Connection, ids: Vec<i64>| {
+            transaction
+                .prepare_cached("DELETE FROM records WHERE id BETWEEN ?1 AND ?2")?
+                .execute_each(runs(ids).iter().map(|(first, last)| [first, last]))
+        };
+        if dead.is_empty() {
+            return self.write_plainly(move |transaction| delete(transaction, done)).await;
+        }
         self.write(move |transaction| {
-            let mut delete = transaction.prepare_cached("DELETE FROM records WHERE id = ?1")?;
-            delete.execute_each(done.iter().map(|id| [id]))?;
-            for (id, letter) in &dead {
+            delete(transaction, done)?;
+            for (_, letter) in &dead {
                 dead::insert(transaction, letter, now)?;
-                delete.execute([id])?;
             }
-            Ok(())
+            delete(transaction, dead.iter().map(|(id, _)| *id).collect())
         })
         .await
     }
@@ -280,4 +286,29 @@ fn members(connection: &Connection, target: i64, key: &str) -> sql::Result<Vec<M
             })
         })?
         .collect()
+}
+
+/// Numbers as runs without a gap, each by its first and last: what a lane settles came in one after the other.
+fn runs(mut ids: Vec<i64>) -> Vec<(i64, i64)> {
+    ids.sort_unstable();
+    let mut runs: Vec<(i64, i64)> = Vec::new();
+    for id in ids {
+        match runs.last_mut() {
+            Some((_, last)) if id <= *last + 1 => *last = id,
+            _ => runs.push((id, id)),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::runs;
+
+    #[test]
+    fn settled_rows_are_runs_that_hold_no_other_number() {
+        assert_eq!(runs(vec![]), []);
+        assert_eq!(runs(vec![7]), [(7, 7)]);
+        assert_eq!(runs(vec![5, 3, 4, 9, 11, 10, 1, 4]), [(1, 1), (3, 5), (9, 11)]);
+    }
 }

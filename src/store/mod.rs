@@ -33,6 +33,8 @@ mod sql;
 mod testing;
 mod types;
 mod wake;
+#[cfg(test)]
+mod write_tests;
 
 use std::{
     path::Path,
@@ -69,7 +71,20 @@ pub use types::{
 const GROUP: usize = 64;
 
 type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-type Job = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Reply + Send>;
+type Job = Box<dyn FnOnce(Result<Turn<'_>, StoreError>) -> Done + Send>;
+
+/// A job's turn in a transaction.
+struct Turn<'a> {
+    transaction: &'a Connection,
+    /// Nothing else was done in it yet.
+    first: bool,
+}
+
+struct Done {
+    reply: Reply,
+    /// Part of what failed stands in the transaction, which must not be committed.
+    spoiled: Option<StoreError>,
+}
 
 /// Handle of the store; cheap to clone.
 #[derive(Clone)]
@@ -159,18 +174,44 @@ impl Store {
         self.duty.as_ref()
     }
 
-    /// Runs `work` in the next transaction; answers once that is on disk.
+    /// Runs `work` in the next transaction; answers once that is on disk. Work that fails undoes only itself.
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> sql::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.submit(true, work).await
+    }
+
+    /// The same for work that fails only where all else does: it takes the transaction with it. A savepoint costs a copy of
+    /// each page that is touched, or two ways to a server and back.
+    async fn write_plainly<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> sql::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.submit(false, work).await
+    }
+
+    async fn submit<T: Send + 'static>(
+        &self,
+        guarded: bool,
+        work: impl FnOnce(&Connection) -> sql::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (answer, done) = oneshot::channel();
-        let job: Job = Box::new(move |transaction| {
-            let result = transaction.and_then(|transaction| Ok(in_savepoint(transaction, work)?));
-            Box::new(move |committed| {
+        let job: Job = Box::new(move |turn| {
+            let (result, spoiled) = match turn {
+                Err(error) => (Err(error), None),
+                Ok(turn) if guarded && !turn.first => (in_savepoint(turn.transaction, work), None),
+                Ok(turn) => {
+                    let result = work(turn.transaction).map_err(StoreError::from);
+                    let spoiled = result.as_ref().err().map(StoreError::copy);
+                    (result, spoiled)
+                }
+            };
+            let reply: Reply = Box::new(move |committed| {
                 // The caller may have gone: its work is committed all the same.
-                let _ = answer.send(committed.and(result));
-            })
+                let _ = answer.send(result.and_then(|value| committed.map(|()| value)));
+            });
+            Done { reply, spoiled }
         });
         self.jobs.send(job).map_err(|_| StoreError::Closed)?;
         done.await.map_err(|_| StoreError::Closed)?
@@ -195,15 +236,17 @@ impl Drop for WriterThread {
     }
 }
 
-/// A job that fails undoes only itself.
-fn in_savepoint<T>(transaction: &Connection, work: impl FnOnce(&Connection) -> sql::Result<T>) -> sql::Result<T> {
+fn in_savepoint<T>(
+    transaction: &Connection,
+    work: impl FnOnce(&Connection) -> sql::Result<T>,
+) -> Result<T, StoreError> {
     transaction.control("SAVEPOINT job")?;
     let result = work(transaction);
     if result.is_err() {
         transaction.control("ROLLBACK TO SAVEPOINT job")?;
     }
     transaction.control("RELEASE SAVEPOINT job")?;
-    result
+    Ok(result?)
 }
 
 fn write_loop(connection: &Connection, mut queue: mpsc::UnboundedReceiver<Job>, duty: Option<&Duty>) {
@@ -225,14 +268,18 @@ fn write_group(
     duty: Option<&Duty>,
 ) -> Result<(), StoreError> {
     if let Err(error) = begin(connection, duty) {
-        replies.push(first(Err(error.copy())));
+        replies.push(first(Err(error.copy())).reply);
         return Err(error);
     }
-    replies.push(first(Ok(connection)));
-    while replies.len() < GROUP
-        && let Ok(job) = queue.try_recv()
-    {
-        replies.push(job(Ok(connection)));
+    let mut next = Some(first);
+    while let Some(job) = next {
+        let done = job(Ok(Turn { transaction: connection, first: replies.is_empty() }));
+        replies.push(done.reply);
+        if let Some(error) = done.spoiled {
+            let _ = connection.control("ROLLBACK");
+            return Err(error);
+        }
+        next = if replies.len() < GROUP { queue.try_recv().ok() } else { None };
     }
     connection.control("COMMIT").map_err(|error| {
         // Of what could not be committed nothing may stay open.

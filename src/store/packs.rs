@@ -80,8 +80,8 @@ impl Store {
                     params![first, last, target],
                 )?;
                 transaction
-                    .prepare_cached(
-                        "INSERT INTO packs (target, first, last, rows, at, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6) RETURNING id",
+                    .prepare_insert(
+                        "INSERT INTO packs (target, first, last, rows, at, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                     )?
                     .insert(params![target, first, last, i64::try_from(count).unwrap_or(0), at, blob])
             })

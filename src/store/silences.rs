@@ -261,9 +261,9 @@ pub(super) fn prune(transaction: &Connection, before: i64) -> sql::Result<usize>
 /// `origin`: the ticket that it comes from, see [`wake`].
 pub(super) fn insert(transaction: &Connection, silence: &Silence, origin: &str) -> sql::Result<i64> {
     let id = transaction
-        .prepare_cached(
+        .prepare_insert(
             "INSERT INTO silences (matchers, targets, author, reason, created_at, expires_at, origin)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) RETURNING id",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
         .insert(params![
             serde_json::to_string(&silence.matchers).unwrap_or_default(),

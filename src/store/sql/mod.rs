@@ -74,6 +74,14 @@ impl Connection {
         self.prepare_cached(sql)
     }
 
+    /// An INSERT of one row into a table with a number of its own, which [`insert`](Statement::insert) answers.
+    pub fn prepare_insert(&self, sql: &str) -> Result<Statement<'_>> {
+        match self {
+            Self::Sqlite(_) => self.prepare_cached(sql),
+            Self::Postgres(_) => self.prepare_cached(&format!("{sql} RETURNING id")),
+        }
+    }
+
     /// How many rows were written.
     pub fn execute(&self, sql: &str, params: impl Params) -> Result<usize> {
         self.prepare_cached(sql)?.execute(params)
@@ -165,7 +173,7 @@ impl Statement<'_> {
         }
     }
 
-    /// Inserts each of these rows with `RETURNING id`; answers with their numbers.
+    /// Inserts each of these rows; answers with their numbers. Of [`prepare_insert`](Connection::prepare_insert).
     pub fn insert_each<P: Params>(&mut self, rows: impl IntoIterator<Item = P>) -> Result<Vec<i64>> {
         match self {
             Self::Sqlite(_) => rows.into_iter().map(|row| self.insert(row)).collect(),
@@ -173,9 +181,12 @@ impl Statement<'_> {
         }
     }
 
-    /// Inserts a row with `RETURNING id`; answers with that.
+    /// Inserts a row; answers with its number. SQLite knows that without `RETURNING`, which costs it a table.
     pub fn insert(&mut self, params: impl Params) -> Result<i64> {
-        self.query_row(params, |row| row.get(0))
+        match self {
+            Self::Sqlite(statement) => Ok(statement.insert(rusqlite::params_from_iter(params.values()))?),
+            Self::Postgres(..) => self.query_row(params, |row| row.get(0)),
+        }
     }
 
     /// The first row; [`Error::NoRows`] where there is none.

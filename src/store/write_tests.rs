@@ -1,0 +1,69 @@
+//! Jobs that share a transaction.
+
+use std::sync::mpsc;
+
+use super::{
+    Store, StoreError,
+    sql::{self, Connection},
+    testing::stores,
+};
+
+fn add(transaction: &Connection, name: &str) -> sql::Result<()> {
+    transaction.execute("INSERT INTO targets (name) VALUES (?1)", [name]).map(drop)
+}
+
+/// Fails once part of it is done.
+fn add_twice(transaction: &Connection, name: &str) -> sql::Result<()> {
+    add(transaction, name)?;
+    add(transaction, name)
+}
+
+fn names(store: &Store) -> Vec<String> {
+    let rows = store.read(|connection| {
+        let mut names = connection.prepare_cached("SELECT name FROM targets ORDER BY name")?;
+        names.query_map([], |row| row.get::<String>(0))?.collect()
+    });
+    rows.expect("names")
+}
+
+/// Work that waits for a word, so that what is said meanwhile shares its transaction.
+fn slow(store: &Store) -> (impl Future<Output = Result<(), StoreError>>, mpsc::Sender<()>) {
+    let (go, wait) = mpsc::channel();
+    let work = store.write(move |transaction| {
+        let _ = wait.recv();
+        add(transaction, "slow")
+    });
+    (work, go)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_that_fails_undoes_only_itself_wherever_it_stands() {
+    for store in stores() {
+        assert!(store.write(|transaction| add_twice(transaction, "alone")).await.is_err());
+        assert_eq!(names(&store), [""; 0]);
+        let (first, go) = slow(&store);
+        let (first, second, third, ()) = tokio::join!(
+            first,
+            store.write(|transaction| add_twice(transaction, "second")),
+            store.write(|transaction| add(transaction, "third")),
+            async { go.send(()).expect("it waits") },
+        );
+        assert!(first.is_ok() && second.is_err() && third.is_ok(), "{first:?} {second:?} {third:?}");
+        assert_eq!(names(&store), ["slow", "third"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_without_a_savepoint_that_fails_is_told_to_everyone_of_its_transaction() {
+    for store in stores() {
+        let (first, go) = slow(&store);
+        let (first, second, third, ()) = tokio::join!(
+            first,
+            store.write_plainly(|transaction| add_twice(transaction, "second")),
+            store.write(|transaction| add(transaction, "third")),
+            async { go.send(()).expect("it waits") },
+        );
+        assert!(first.is_err() && second.is_err() && third.is_ok(), "{first:?} {second:?} {third:?}");
+        assert_eq!(names(&store), ["third"]);
+    }
+}
