@@ -1,12 +1,18 @@
 //! The last moment at which a request can be kept back.
 
 use std::{
+    error::Error,
     fmt,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
+use aws_sdk_sns::{
+    config::{ConfigBag, Intercept, RuntimeComponents, interceptors::BeforeTransmitInterceptorContextMut},
+    error::BoxError,
+};
+use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
@@ -22,7 +28,31 @@ impl Gate {
 
     /// A body that goes through it, or fails; without its body a request has no effect.
     pub(crate) fn body(&self, bytes: Bytes) -> reqwest::Body {
-        reqwest::Body::wrap(Gated { bytes: Some(bytes), gate: self.clone() })
+        reqwest::Body::wrap(self.gated(bytes))
+    }
+
+    fn gated(&self, bytes: Bytes) -> Gated {
+        Gated { bytes: Some(bytes), gate: self.clone() }
+    }
+}
+
+/// The same for requests that the AWS SDK makes.
+impl Intercept for Gate {
+    fn name(&self) -> &'static str {
+        "Gate"
+    }
+
+    fn modify_before_transmit(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let body = context.request_mut().body_mut();
+        if let Some(bytes) = body.bytes().map(Bytes::copy_from_slice) {
+            *body = SdkBody::from_body_1_x(self.gated(bytes));
+        }
+        Ok(())
     }
 }
 
@@ -35,6 +65,18 @@ impl fmt::Debug for Gate {
 #[derive(Debug, thiserror::Error)]
 #[error("kept back: another replica may be on duty by now")]
 struct Closed;
+
+/// Whether a request failed because of a gate, so that its body never left.
+pub(crate) fn kept_back(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if cause.is::<Closed>() {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
+}
 
 struct Gated {
     bytes: Option<Bytes>,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_sns::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 
-use crate::{Scope, Verdict};
+use crate::{Scope, Verdict, gate::kept_back};
 
 /// What is waited after a throttle: SNS names no time.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -59,6 +59,7 @@ where
         SdkError::DispatchFailure(failure) if failure.is_io() && detail.contains("(Connect)") => {
             Verdict::Transient { detail, after: None }
         }
+        SdkError::DispatchFailure(_) if kept_back(error) => Verdict::Transient { detail, after: None },
         SdkError::DispatchFailure(failure) if failure.is_user() || detail.contains("credentials") => {
             Verdict::PermanentTarget { detail }
         }

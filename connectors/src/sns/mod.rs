@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_sns::{
     Client,
-    config::{Region, retry::RetryConfig, timeout::TimeoutConfig},
+    config::{Builder, Region, SharedInterceptor, retry::RetryConfig, timeout::TimeoutConfig},
     types::PublishBatchRequestEntry,
 };
 use serde::Deserialize;
@@ -22,7 +22,7 @@ use self::{
     message::Check,
 };
 use crate::{
-    Connector, Content, Delivery, Found, Health, HttpOptions, Limits, Quota, UnknownPolicy, Verdict,
+    Connector, Content, Delivery, Found, Gate, Health, HttpOptions, Limits, Quota, UnknownPolicy, Verdict,
     config::{ConfigError, duration},
 };
 
@@ -78,6 +78,7 @@ pub struct Sns {
     config: SnsConfig,
     region: String,
     timeout: Duration,
+    gate: Option<Gate>,
     /// Credentials are looked up at the first call: connecting contacts nothing.
     client: OnceCell<Client>,
     guard: Guard,
@@ -111,7 +112,8 @@ impl SnsConfig {
             return Err(ConfigError::at("max_per_rule_hour", "with 0 nothing is ever published"));
         }
         let region = self.region.clone().unwrap_or_else(|| region.to_owned());
-        Ok(Sns { config: self, region, timeout: options.timeout, client: OnceCell::new(), guard: Guard::default() })
+        let (timeout, gate) = (options.timeout, options.gate.clone());
+        Ok(Sns { config: self, region, timeout, gate, client: OnceCell::new(), guard: Guard::default() })
     }
 }
 
@@ -125,9 +127,16 @@ impl Sns {
                 .timeout_config(TimeoutConfig::builder().operation_timeout(self.timeout).build())
                 .load()
                 .await;
-            Client::new(&config)
+            self.gated(Builder::from(&config))
         };
         self.client.get_or_init(load).await
+    }
+
+    fn gated(&self, mut config: Builder) -> Client {
+        if let Some(gate) = &self.gate {
+            config.push_interceptor(SharedInterceptor::new(gate.clone()));
+        }
+        Client::from_conf(config.build())
     }
 
     fn is_fifo(&self) -> bool {

@@ -1,5 +1,10 @@
 //! The topic over HTTP, answered by a script.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use aws_sdk_sns::config::{BehaviorVersion, Credentials};
 use serde_json::{Value, json};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
@@ -30,15 +35,18 @@ fn config(more: Value) -> SnsConfig {
 }
 
 fn at(url: &str, more: Value) -> Sns {
-    let mut sns = config(more).connect(&HttpOptions::default()).expect("settings");
+    behind(None, url, more)
+}
+
+fn behind(gate: Option<Gate>, url: &str, more: Value) -> Sns {
+    let mut sns = config(more).connect(&HttpOptions { gate, ..HttpOptions::default() }).expect("settings");
     let client = aws_sdk_sns::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
         .endpoint_url(url)
         .credentials_provider(Credentials::new("AKIDEXAMPLE", "secret", None, None, "test"))
-        .retry_config(RetryConfig::disabled())
-        .build();
-    sns.client = OnceCell::new_with(Some(Client::from_conf(client)));
+        .retry_config(RetryConfig::disabled());
+    sns.client = OnceCell::new_with(Some(sns.gated(client)));
     sns
 }
 
@@ -357,6 +365,19 @@ async fn nobody_listening_was_never_applied_and_an_empty_answer_is_unknown() {
     let empty = "<PublishBatchResponse><PublishBatchResult></PublishBatchResult></PublishBatchResponse>";
     Mock::given(any()).respond_with(ResponseTemplate::new(200).set_body_raw(empty, "text/xml")).mount(&server).await;
     assert_eq!(classes(&at(&server.uri(), json!({})).deliver(&batch(2), &Open).await), ["ambiguous"; 2]);
+}
+
+#[tokio::test]
+async fn what_is_published_once_the_gate_is_closed_never_reaches_the_topic() {
+    let server = topic(&[]).await;
+    let open = Arc::new(AtomicBool::new(true));
+    let seen = Arc::clone(&open);
+    let sns = behind(Some(Gate::new(move || seen.load(Ordering::SeqCst))), &server.uri(), json!({}));
+    assert_eq!(classes(&sns.deliver(&batch(1), &Open).await), ["delivered"]);
+    open.store(false, Ordering::SeqCst);
+    let verdicts = sns.deliver(&[delivery(7, &check())], &Open).await;
+    assert_eq!(classes(&verdicts), ["transient"], "{verdicts:?}");
+    assert_eq!(requests(&server).await.len(), 1);
 }
 
 #[tokio::test]
