@@ -9,11 +9,13 @@ FROM rust:${RUST}-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .
-# Registry and target folder stay in the builder's cache, so a second build compiles only what changed.
+# Registry and target folder stay in the builder's cache, so a second build compiles only what changed. Line numbers, three
+# quarters of the file, stay there; the names of a backtrace's functions come along.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/source/target \
     cargo build --release --locked --bin findings-router --bin simulators --package findings-router --package simulators && \
     install -D -t /out target/release/findings-router target/release/simulators && \
+    strip --strip-debug /out/findings-router /out/simulators && \
     install -d -o 65532 -g 65532 /out/state
 
 # Distroless "cc": glibc, CA certificates, time zones, and no shell or package manager to attack or to patch.
