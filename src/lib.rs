@@ -7,6 +7,7 @@ pub mod changes;
 pub mod cli;
 pub mod clock;
 pub mod config_sync;
+mod crew;
 pub mod decode;
 pub mod deliver;
 pub mod engine;

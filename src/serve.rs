@@ -82,8 +82,8 @@ pub async fn standing_by(
 /// Ready: the store answers and no lane is full. A broken target does not make the router unready: SQS would only fill.
 async fn ready(State(running): State<Arc<Running>>) -> (StatusCode, Json<Value>) {
     let store = running.store.next_hold().is_ok();
-    let full = running.lanes.full().map(|lane| lane.name.to_string());
-    let lanes: Vec<Value> = running.lanes.all().map(|lane| lane_status(lane)).collect();
+    let full = running.lanes.full().map(|name| name.to_string());
+    let lanes: Vec<Value> = running.lanes.here().iter().map(|lane| lane_status(lane)).collect();
     let disk = crate::upkeep::low_disk(running.store.path());
     let status =
         if store && full.is_none() && disk.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -97,6 +97,7 @@ pub fn lane_status(lane: &Lane) -> Value {
         "state": state.word(),
         "waiting": state.waiting.load(Ordering::Relaxed),
         "in_flight": state.in_flight.load(Ordering::Relaxed),
+        "bytes": lane.stored_bytes(),
         "slowest_ms": state.slowest_ms.load(Ordering::Relaxed),
         "broken": state.broken(),
     })
@@ -121,4 +122,13 @@ pub fn lane_gauges(lane: &Lane) {
     } else {
         0.0
     });
+}
+
+/// The lane runs in another process from now on, which tells of it.
+pub fn lane_left(name: &str) {
+    for gauge in
+        ["findings_router_outbox_rows", "findings_router_outbox_oldest_seconds", "findings_router_outbox_bytes"]
+    {
+        metrics::gauge!(gauge, "target" => name.to_owned()).set(0.0);
+    }
 }

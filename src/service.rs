@@ -8,15 +8,16 @@ use std::{
     time::Duration,
 };
 
-use connectors::{ContentKind, Gate};
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin,
     changes::Follower,
-    clock::{millis, now_ms},
-    deliver::{Lane, LaneKind, Lanes},
+    clock::millis,
+    crew::{Crew, LaneMaker},
+    deliver::{LaneKind, Lanes},
     engine::{Engine, Target},
     operate::Desk,
     pipeline::Pipeline,
@@ -26,16 +27,13 @@ use crate::{
     shadow::Shadow,
     silence::Keeper,
     source::{self, FileSource, Intake, SourceState, SqsSource, Taken, WebhookSource, webhook_routes},
-    standby,
+    standby::{self, Joined},
     store::{Access, Place, Retention, Store, StoreError},
-    upkeep::{upkeep, watch},
+    upkeep::{report, upkeep, watch},
 };
 
 /// Batches that may wait between sources and engine: what is received must be processed soon.
 const CHANNEL: usize = 64;
-
-/// Lanes wait so long for what is in flight.
-const LAST_WORDS: Duration = Duration::from_secs(15);
 
 /// Why the service could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -78,15 +76,18 @@ pub async fn run(
         LiveRoutes::load(settings.routes.clone(), limits).map_err(|problems| ServiceError::Invalid(join(&problems)))?;
     let routes = Arc::new(routes);
     let mut shutdown = pin!(shutdown);
-    let store = match &settings.store {
-        Place::Sqlite(_) => Store::open(&settings.store, Access::Router)?,
+    let Opened { store, lanes, targets, crew } = match &settings.store {
+        Place::Sqlite(_) => alone(settings, options).await?,
         Place::Server(endpoint) => tokio::select! {
-            store = standby::wait_for_turn(settings, endpoint, &metrics) => store?,
+            joined = standby::join(settings, endpoint, options, &metrics) => {
+                match on_duty(joined?, settings, &metrics, &mut shutdown).await? {
+                    Some(opened) => opened,
+                    None => return Ok(()),
+                }
+            }
             () = &mut shutdown => return Ok(()),
         },
     };
-    let (lanes, targets) = lanes(settings, &store, options).await?;
-    let lanes = Arc::new(Lanes::start(lanes)?);
     let records = targets.iter().filter(|(_, target)| target.kind == LaneKind::Records).map(|(name, _)| name.clone());
     let records: HashSet<String> = records.collect();
     let mut engine = Engine::new(
@@ -152,7 +153,7 @@ pub async fn run(
     tokio::select! {
         () = shutdown => tracing::info!("stopping: sources first, then the lanes"),
         () = until_idle(&running, options.until_idle) => {}
-        holder = lost(&store) => {
+        holder = lost(crew.as_deref()) => {
             // As after a crash: the other one has looked up what was in flight here, and every write is refused.
             stop.cancel();
             pipeline.abort();
@@ -161,34 +162,68 @@ pub async fn run(
         }
     }
     drop((watcher, shadow_watcher));
-    finish(&running, stop, give_up, tasks, pipeline, settings.service.grace_period).await;
+    finish(&running, crew.as_deref(), (stop, give_up), tasks, pipeline, settings.service.grace_period).await;
     upkeep.abort();
-    for lane in running.lanes.all() {
+    for lane in running.lanes.here() {
         // For `targets list`; a store that takes nothing any more has said so already.
-        let reported = store.report_lane(lane.id, serve::lane_status(lane), now_ms());
-        let _ = tokio::time::timeout(Duration::from_secs(1), reported).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), report(&lane)).await;
     }
     for server in [http, admin].into_iter().flatten() {
         server.abort();
     }
-    drop(running);
-    // Everything else that held the lanes has ended.
-    if let Ok(lanes) = Arc::try_unwrap(lanes).map_err(|_| ()) {
-        // A store that hangs must not keep the process.
-        if tokio::time::timeout(LAST_WORDS, lanes.stop()).await.is_err() {
-            tracing::warn!("a lane did not end in time; its rows stay in the store");
-        } else if let Some(duty) = store.duty() {
-            // Nothing is on its way any more: the next replica may begin at once.
-            duty.end();
-        }
+    match crew {
+        // Nothing is on its way any more: the next owner may begin at once.
+        Some(crew) => crew.end().await,
+        None => running.lanes.end_all().await,
     }
     Ok(())
 }
 
+/// What the service works on.
+struct Opened {
+    store: Store,
+    lanes: Arc<Lanes>,
+    targets: HashMap<String, Target>,
+    /// Where several replicas share the store.
+    crew: Option<Arc<Crew>>,
+}
+
+/// A file, and all lanes here.
+async fn alone(settings: &Settings, options: RunOptions) -> Result<Opened, ServiceError> {
+    let store = Store::open(&settings.store, Access::Router)?;
+    let maker = LaneMaker::new(settings, &store, options).await?;
+    let lanes = Lanes::new(maker.outlines());
+    lanes.feed();
+    for id in maker.ids() {
+        maker.start(id, &lanes, store.clone())?;
+    }
+    Ok(Opened { store, lanes: Arc::new(lanes), targets: maker.targets(), crew: None })
+}
+
+/// A database: stands by, with the lanes that are this replica's, until it is its turn to decide; `None` at `shutdown`.
+async fn on_duty(
+    joined: Joined,
+    settings: &Settings,
+    metrics: &PrometheusHandle,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Option<Opened>, ServiceError> {
+    let duty = tokio::select! {
+        duty = standby::wait_for_turn(&joined, settings, metrics) => duty?,
+        () = shutdown => {
+            tracing::info!("stopping: the lanes go to the other replicas");
+            joined.crew.end().await;
+            return Ok(None);
+        }
+    };
+    let Joined { crew, lanes, maker, store } = joined;
+    lanes.feed();
+    Ok(Some(Opened { store: store.under(duty), lanes, targets: maker.targets(), crew: Some(crew) }))
+}
+
 /// Ends when another replica is on duty.
-async fn lost(store: &Store) -> String {
-    match store.duty() {
-        Some(duty) => duty.lost().await,
+async fn lost(crew: Option<&Crew>) -> String {
+    match crew {
+        Some(crew) => crew.lost().await,
         None => std::future::pending().await,
     }
 }
@@ -228,42 +263,6 @@ fn retention(settings: &Settings) -> Retention {
         dead_letters_ms: millis(service.keep_dead_letters),
         resolved_ms: millis(service.keep_resolved),
     }
-}
-
-type LaneList = Vec<(Arc<Lane>, LaneKind)>;
-
-async fn lanes(
-    settings: &Settings,
-    store: &Store,
-    options: RunOptions,
-) -> Result<(LaneList, HashMap<String, Target>), ServiceError> {
-    let names = settings.targets.keys().cloned().collect();
-    let numbers = store.register_targets(names).await?;
-    let mut lanes = Vec::new();
-    let mut targets = HashMap::new();
-    for (name, id, paused) in numbers {
-        let Some(target) = settings.targets.get(&name) else { continue };
-        let mut http = target.http.clone();
-        if let Some(duty) = store.duty().map(Arc::clone) {
-            http.gate = Some(Gate::new(move || duty.holds()));
-        }
-        let connector = if options.dry_run {
-            connectors::connect("console", &name, serde_json::json!({}), &http)
-        } else {
-            connectors::connect(&target.kind, &name, target.own.clone(), &http)
-        }
-        .map_err(|error| ServiceError::Invalid(format!("target {name}: {error}")))?;
-        let kind = match connectors::content_kind(&target.kind) {
-            ContentKind::Notice => LaneKind::Stateful,
-            ContentKind::Record => LaneKind::Records,
-        };
-        let lane = Lane::new(name.as_str().into(), id, connector.into(), store.clone(), target.lane.clone());
-        lane.state.paused.store(paused, Ordering::Relaxed);
-        let tickets = connectors::makes_tickets(&target.kind);
-        targets.insert(name, Target { id, kind, tickets });
-        lanes.push((Arc::new(lane), kind));
-    }
-    Ok((lanes, targets))
 }
 
 type Sources = (JoinSet<()>, Vec<(Arc<str>, Arc<SourceState>)>, Vec<WebhookSource>);
@@ -314,11 +313,12 @@ async fn start_sources(settings: &Settings, intake: &Intake, stop: &Cancellation
     (tasks, states, webhooks)
 }
 
-/// Stops the sources, lets what was taken become durable, then drains the lanes for the grace period.
+/// Stops the sources, lets what was taken become durable, then drains the lanes for the grace period, unless another replica can go
+/// on with them.
 async fn finish(
     running: &Running,
-    stop: CancellationToken,
-    give_up: CancellationToken,
+    crew: Option<&Crew>,
+    (stop, give_up): (CancellationToken, CancellationToken),
     mut tasks: JoinSet<()>,
     pipeline: tokio::task::JoinHandle<()>,
     grace: Duration,
@@ -338,10 +338,16 @@ async fn finish(
     if tokio::time::timeout_at(deadline, pipeline).await.is_err() {
         tracing::warn!("the outbox did not take everything in time; what is missing is redelivered");
     }
-    while !running.lanes.is_idle() && Instant::now() < deadline {
+    let mut heirs = false;
+    if let Some(crew) = crew {
+        heirs = crew.has_heirs();
+        crew.end_duty().await;
+    }
+    let here = running.lanes.here();
+    while !heirs && here.iter().any(|lane| !lane.state.is_idle()) && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    for lane in running.lanes.all() {
+    for lane in here {
         let waiting = lane.state.waiting.load(Ordering::SeqCst);
         if waiting > 0 {
             let broken = lane.state.broken().map(|broken| broken.reason);

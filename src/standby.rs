@@ -1,75 +1,130 @@
-//! Replicas that share a store: one is on duty, the others stand by.
+//! Replicas that share a store: what one does until it is its turn to receive and to decide.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
+    crew::{Crew, LaneMaker, Standing},
+    deliver::Lanes,
     lease, serve,
-    service::ServiceError,
+    service::{RunOptions, ServiceError},
     settings::Settings,
-    store::{Candidate, Endpoint, Store, StoreError},
+    store::{Candidate, Duty, Endpoint, Store, StoreError},
+    upkeep,
 };
 
-/// How often a replica that stands by asks whether it is its turn.
+/// How often a replica asks whether one of a version before has ended.
 const ASK: Duration = Duration::from_millis(300);
 
-/// Stands by until it is this replica's turn; then its store. What can't be right by waiting (a wrong password) is an error at
-/// once; a database that is away later on is waited for.
-pub async fn wait_for_turn(
+/// A replica among others.
+pub struct Joined {
+    pub crew: Arc<Crew>,
+    pub lanes: Arc<Lanes>,
+    pub maker: Arc<LaneMaker>,
+    pub store: Store,
+}
+
+/// What a replica serves while it stands by: that it lives.
+struct Post<'a> {
+    settings: &'a Settings,
+    metrics: &'a PrometheusHandle,
+    on_duty: watch::Sender<String>,
+    server: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl<'a> Post<'a> {
+    fn new(settings: &'a Settings, metrics: &'a PrometheusHandle) -> Self {
+        Self { settings, metrics, on_duty: watch::channel(String::new()).0, server: None }
+    }
+
+    async fn stand_by(&mut self, holder: &str) -> Result<(), ServiceError> {
+        self.on_duty.send_replace(holder.to_owned());
+        if self.server.is_none()
+            && let Some(address) = self.settings.listen
+        {
+            let started = serve::standing_by(address, self.metrics.clone(), self.on_duty.subscribe()).await;
+            let failed = |error| ServiceError::Listen { address: address.to_string(), error };
+            self.server = Some(started.map_err(failed)?);
+        }
+        Ok(())
+    }
+
+    /// Frees the address for the router itself.
+    async fn end(self) {
+        if let Some(server) = self.server {
+            server.abort();
+            let _ = server.await;
+        }
+    }
+}
+
+/// Joins the replicas that share the database, and begins to take lanes. A router of a version that shares nothing is waited for.
+/// What can't be right by waiting (a wrong password) is an error at once.
+pub async fn join(
     settings: &Settings,
     endpoint: &Endpoint,
+    options: RunOptions,
     metrics: &PrometheusHandle,
-) -> Result<Store, ServiceError> {
+) -> Result<Joined, ServiceError> {
     let longest = settings.targets.values().map(|target| target.http.timeout).max().unwrap_or_default();
     let length = lease::length_for(longest);
-    let mut candidate = tokio::task::block_in_place(|| {
+    let candidate = tokio::task::block_in_place(|| {
         let candidate = Candidate::connect(endpoint)?;
         candidate.claim(&settings.installation())?;
         Ok::<_, StoreError>(candidate)
     })?;
-    let (tell, on_duty) = watch::channel(String::new());
-    let mut server: Option<tokio::task::JoinHandle<()>> = None;
+    let mut post = Post::new(settings, metrics);
     let mut said = String::new();
-    loop {
-        let (asked, answer) = ask(candidate, length).await?;
-        candidate = asked;
-        match answer {
-            Ok(Ok(store)) => {
-                if let Some(server) = server {
-                    // Frees its address for the router itself.
-                    server.abort();
-                    let _ = server.await;
-                }
-                return Ok(store);
-            }
+    let store = loop {
+        match tokio::task::block_in_place(|| candidate.join(length)) {
+            Ok(Ok(store)) => break store,
             Ok(Err(holder)) => {
                 if said != holder {
                     tracing::info!(on_duty = holder, "standing by");
                     said.clone_from(&holder);
                 }
-                tell.send_replace(holder);
+                post.stand_by(&holder).await?;
             }
+            // Its first connection was made: the database went away meanwhile.
             Err(error) => tracing::error!(error = %error, "the database does not say whose turn it is; asking again"),
         }
-        if server.is_none()
-            && let Some(address) = settings.listen
-        {
-            let started = serve::standing_by(address, metrics.clone(), on_duty.clone()).await;
-            let failed = |error| ServiceError::Listen { address: address.to_string(), error };
-            server = Some(started.map_err(failed)?);
-        }
         tokio::time::sleep(ASK).await;
-    }
+    };
+    post.end().await;
+    let maker = Arc::new(LaneMaker::new(settings, &store, options).await?);
+    let lanes = Arc::new(Lanes::new(maker.outlines()));
+    let Some(replica) = store.replica().cloned() else { return Err(StoreError::Closed.into()) };
+    let crew = Crew::start(store.clone(), replica, Arc::clone(&maker), Arc::clone(&lanes));
+    Ok(Joined { crew, lanes, maker, store })
 }
 
-type Answer = Result<Result<Store, String>, StoreError>;
-
-async fn ask(candidate: Candidate, length: Duration) -> Result<(Candidate, Answer), StoreError> {
-    let asked = tokio::task::spawn_blocking(move || {
-        let answer = candidate.try_duty(length);
-        (candidate, answer)
-    });
-    asked.await.map_err(|error| StoreError::Failed(error.to_string()))
+/// Runs the lanes that this replica owns, until it is its turn to decide.
+pub async fn wait_for_turn(
+    joined: &Joined,
+    settings: &Settings,
+    metrics: &PrometheusHandle,
+) -> Result<Arc<Duty>, ServiceError> {
+    let stop = CancellationToken::new();
+    let _ends_with_this = stop.clone().drop_guard();
+    tokio::spawn(upkeep::standing_by(Arc::clone(&joined.lanes), joined.store.clone(), metrics.clone(), stop));
+    let mut post = Post::new(settings, metrics);
+    let mut standing = joined.crew.standing();
+    loop {
+        let now = standing.borrow_and_update().clone();
+        match now {
+            Standing::Asking => {}
+            Standing::StandingBy(holder) => post.stand_by(&holder).await?,
+            Standing::OnDuty(duty) => {
+                post.end().await;
+                return Ok(duty);
+            }
+            Standing::Gone(holder) => return Err(StoreError::TakenOver { holder }.into()),
+        }
+        if standing.changed().await.is_err() {
+            return Err(StoreError::Closed.into());
+        }
+    }
 }

@@ -19,11 +19,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::now_ms,
-    deliver::{Lanes, WhenFull},
+    deliver::{Lane, Lanes, WhenFull},
     route::LiveRoutes,
     serve,
     service::{Running, join},
-    store::Retention,
+    store::{Retention, Store},
 };
 
 const UPKEEP: Duration = Duration::from_secs(1);
@@ -47,29 +47,13 @@ pub async fn upkeep(running: Arc<Running>, metrics: PrometheusHandle, keep: Rete
         // Every sample of a histogram is kept until then: without it memory would grow where nobody reads /metrics.
         metrics.run_upkeep();
         open_and_close(&running);
-        if let Ok(paused) = running.store.paused_targets() {
-            for lane in running.lanes.all() {
-                if let Some((_, paused)) = paused.iter().find(|(name, _)| **name == *lane.name) {
-                    lane.state.paused.store(*paused, Ordering::Relaxed);
-                }
-            }
-        }
-        for lane in running.lanes.all() {
-            serve::lane_gauges(lane);
-            if rounds.is_multiple_of(5) {
-                let mut status = serve::lane_status(lane);
-                status["pauses"] = lane.remembered_pauses();
-                let _ = running.store.report_lane(lane.id, status, now_ms()).await;
-            }
-        }
+        look_after(&running.lanes, &running.store, rounds).await;
         for (name, state) in &running.sources {
             let open = if state.closed.load(Ordering::Relaxed) { 0.0 } else { 1.0 };
             metrics::gauge!("findings_router_source_open", "source" => name.to_string()).set(open);
         }
         #[expect(clippy::cast_precision_loss, reason = "a size for people")]
         metrics::gauge!("findings_router_store_bytes").set(running.store.file_bytes() as f64);
-        weigh(&running, rounds);
-        warn_of_backlogs(&running.lanes);
         // Also soon after the start: a router that never runs for a minute must not keep everything.
         if rounds % 60 == 1
             && let Err(error) = running.store.prune(now_ms(), keep).await
@@ -79,10 +63,48 @@ pub async fn upkeep(running: Arc<Running>, metrics: PrometheusHandle, keep: Rete
     }
 }
 
+/// The same for a replica that stands by: its lanes, and no sources.
+pub async fn standing_by(lanes: Arc<Lanes>, store: Store, metrics: PrometheusHandle, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(UPKEEP);
+    for rounds in 1.. {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        metrics.run_upkeep();
+        look_after(&lanes, &store, rounds).await;
+    }
+}
+
+/// The lanes that run here, and what is said of the others.
+async fn look_after(lanes: &Lanes, store: &Store, rounds: u64) {
+    if let Ok(reports) = store.lane_reports() {
+        lanes.heard(&reports);
+    }
+    let here = lanes.here();
+    here.iter().for_each(|lane| serve::lane_gauges(lane));
+    // Other replicas go by what is said here.
+    if store.replica().is_some() || rounds.is_multiple_of(5) {
+        let reports = here.iter().map(|lane| report(lane));
+        futures_util::future::join_all(reports).await;
+    }
+    if rounds.is_multiple_of(5) {
+        weigh(lanes, store);
+    }
+    warn_of_backlogs(&here);
+}
+
+/// Tells other processes how a lane is.
+pub async fn report(lane: &Lane) {
+    let mut status = serve::lane_status(lane);
+    status["pauses"] = lane.remembered_pauses();
+    let _ = lane.store.report_lane(lane.id, status, now_ms()).await;
+}
+
 /// The sources pause while a lane is full or the disk nearly so: what is not received stays safe in its queue.
 fn open_and_close(running: &Running) {
     let reason = match running.lanes.full() {
-        Some(lane) => Some(format!("the lane of {} is full", lane.name)),
+        Some(name) => Some(format!("the lane of {name} is full")),
         None => low_disk(running.store.path()),
     };
     for (name, state) in &running.sources {
@@ -105,20 +127,17 @@ pub fn low_disk(store: Option<&Path>) -> Option<String> {
 }
 
 /// Rows of stateful targets come and go one by one: what they take is estimated now and then.
-fn weigh(running: &Running, rounds: u64) {
-    if !rounds.is_multiple_of(5) {
-        return;
-    }
-    for lane in running.lanes.stateful() {
+fn weigh(lanes: &Lanes, store: &Store) {
+    for lane in lanes.stateful() {
         let rows = lane.state.waiting.load(Ordering::Relaxed);
-        if let Ok(bytes) = running.store.delivery_bytes(lane.id, rows) {
+        if let Ok(bytes) = store.delivery_bytes(lane.id, rows) {
             lane.state.bytes.store(bytes, Ordering::Relaxed);
         }
     }
 }
 
-fn warn_of_backlogs(lanes: &Lanes) {
-    for lane in lanes.all() {
+fn warn_of_backlogs(lanes: &[Arc<Lane>]) {
+    for lane in lanes {
         let (bytes, max_bytes) = (lane.stored_bytes(), lane.settings.max_bytes);
         let high = bytes >= lane.settings.warn_bytes;
         if lane.state.warned.swap(high, Ordering::Relaxed) != high && high {

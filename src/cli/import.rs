@@ -54,8 +54,8 @@ pub fn import(common: &Common, files: &[String]) -> Outcome {
             runtime.block_on(store.commit(batch))?;
         }
     }
-    if let Some(duty) = store.duty() {
-        duty.end();
+    if let Some(replica) = store.replica() {
+        replica.leave();
     }
     match common.format {
         Format::Json => print::json(&report),

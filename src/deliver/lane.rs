@@ -1,7 +1,10 @@
 //! What every lane is made of.
 
 use std::{
-    sync::{Arc, Mutex, OnceLock, atomic::Ordering},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -9,7 +12,10 @@ use connectors::{Connector, Rate, Verdict};
 use metrics::{Counter, Histogram};
 
 use super::{LaneQuota, next_step::describe, state::LaneState, state::Pauses};
-use crate::{clock::now_ms, store::Store};
+use crate::{
+    clock::now_ms,
+    store::{Store, StoreError},
+};
 
 /// What happens once a lane is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -78,6 +84,8 @@ pub struct Lane {
     pub store: Store,
     pub settings: LaneSettings,
     pub state: Arc<LaneState>,
+    /// Whether the process hands rows over as it commits them; otherwise the lane looks for them in the store.
+    pub(super) fed: Arc<AtomicBool>,
     pub(super) pauses: Mutex<Pauses>,
     /// Kept, because looking them up by label for each row costs more than counting: not urgent, urgent.
     latency: [OnceLock<Histogram>; 2],
@@ -99,10 +107,31 @@ impl Lane {
             store,
             settings,
             state,
+            fed: Arc::default(),
             pauses: Mutex::default(),
             latency: Default::default(),
             delivered: OnceLock::new(),
         }
+    }
+
+    /// Whether rows come straight from the commits of this process.
+    pub(super) fn is_fed(&self) -> bool {
+        self.fed.load(Ordering::SeqCst)
+    }
+
+    /// Counts the rows of an append-only target in the store.
+    pub(super) fn count_records(&self) -> Result<(), StoreError> {
+        let fed = self.is_fed();
+        let (rows, bytes, _) = self.store.record_backlog(self.id)?;
+        let packs = self.store.packs(self.id)?;
+        // From the first row that is handed over on, hand and store must not both count it.
+        if fed || !self.is_fed() {
+            let rows = rows + packs.iter().map(|pack| pack.rows).sum::<u64>();
+            self.state.waiting.store(usize::try_from(rows).unwrap_or(usize::MAX), Ordering::SeqCst);
+            self.state.bytes.store(bytes, Ordering::Relaxed);
+            self.state.packed.store(packs.iter().map(|pack| pack.bytes).sum(), Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Bytes of the store that its rows take.

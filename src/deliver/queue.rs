@@ -2,19 +2,21 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
 use tokio::{sync::Notify, time::Instant};
 
-use super::Lane;
+use super::{Lane, LaneState};
 use crate::store::RecordRow;
 
 /// Bytes of rows kept in memory; what is over it is read from the store when its turn comes.
 const MEMORY: usize = 4_000_000;
 /// Rows read at a time.
 const CHUNK: usize = 2_000;
+/// How soon a lane whose rows come from the store alone looks for more.
+const POLL: Duration = Duration::from_millis(100);
 
 /// Rows that the lane has in memory, and where to go on in the store.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ struct Inner {
     bytes: usize,
     /// The first row that is only in the store.
     behind: Option<i64>,
+    /// Where rows come from the store alone: when nothing more was found there.
+    caught_up: Option<Instant>,
     /// Everything up to this row was in memory at some time.
     newest: i64,
     /// Urgent rows that were taken out of their turn, so that they are not taken again.
@@ -52,6 +56,13 @@ impl QueuedRow {
     }
 }
 
+impl Inner {
+    /// Whether a batch that is not full could be filled from the store.
+    fn more_in_store(&self) -> bool {
+        self.behind.is_some() && self.caught_up.is_none()
+    }
+}
+
 impl RecordQueue {
     /// For a lane whose rows may fill so many bytes.
     pub fn new(max_bytes: u64) -> Self {
@@ -63,6 +74,7 @@ impl RecordQueue {
     pub(super) fn read_anew(&self) {
         let mut inner = self.lock();
         inner.behind = Some(0);
+        inner.caught_up = None;
         inner.rows.clear();
         inner.bytes = 0;
     }
@@ -72,10 +84,12 @@ impl RecordQueue {
         self.lock().behind
     }
 
-    /// Takes rows straight from a commit while there is room.
-    pub fn push(&self, rows: impl IntoIterator<Item = RecordRow>) {
+    /// Takes rows straight from a commit while there is room. The others count as well.
+    pub fn push(&self, rows: impl IntoIterator<Item = RecordRow>, state: &LaneState) {
         let mut inner = self.lock();
         for row in rows {
+            state.waiting.fetch_add(1, Ordering::SeqCst);
+            state.bytes.fetch_add(u64::try_from(row.payload.len()).unwrap_or(0), Ordering::Relaxed);
             if row.id <= inner.newest {
                 continue;
             }
@@ -102,19 +116,23 @@ impl RecordQueue {
     pub(super) fn refill(&self, lane: &Lane, end: i64) -> bool {
         let mut inner = self.lock();
         let Some(from) = inner.behind else { return false };
-        if inner.bytes > self.memory / 2 {
+        if inner.bytes > self.memory / 2 || inner.caught_up.is_some_and(|at| at.elapsed() < POLL) {
             return false;
         }
+        // Before the look: what is committed once this process hands over itself must not be taken for the end.
+        let fed = lane.is_fed();
         match lane.store.read_records(lane.id, from, end, CHUNK, self.memory) {
             Ok(rows) => {
                 let Some(last) = rows.last() else {
                     // What is not packed either has all been read.
-                    if end == i64::MAX {
+                    if end == i64::MAX && fed {
                         inner.behind = None;
                     }
+                    inner.caught_up = (!fed).then(Instant::now);
                     return true;
                 };
                 inner.behind = Some(last.id + 1);
+                inner.caught_up = (!fed && rows.len() < CHUNK && end == i64::MAX).then(Instant::now);
                 for row in rows {
                     inner.newest = inner.newest.max(row.id);
                     if inner.jumped.remove(&row.id) {
@@ -148,7 +166,7 @@ impl RecordQueue {
         let mut inner = self.lock();
         let first = inner.rows.front()?;
         let full = inner.rows.len() >= items || inner.bytes >= bytes;
-        if !full && !flush && first.since.elapsed() < linger && inner.behind.is_none() {
+        if !full && !flush && first.since.elapsed() < linger && !inner.more_in_store() {
             return None;
         }
         let mut batch = Vec::new();
@@ -171,6 +189,18 @@ impl RecordQueue {
         for row in rows.into_iter().rev() {
             inner.bytes += row.row.payload.len();
             inner.rows.push_front(row);
+        }
+    }
+
+    /// Brings the lane's count in line with what is known here. It may be off after the lane, or the duty, came from another replica:
+    /// rows written at that moment were counted twice or not at all.
+    pub(super) fn even_out(&self, state: &LaneState, in_flight: bool) {
+        let inner = self.lock();
+        if inner.rows.is_empty() && inner.behind.is_none() && !in_flight {
+            state.waiting.store(0, Ordering::SeqCst);
+            state.bytes.store(0, Ordering::Relaxed);
+        } else {
+            state.waiting.fetch_max(inner.rows.len(), Ordering::SeqCst);
         }
     }
 

@@ -36,7 +36,12 @@ struct Progress {
     items: usize,
     /// Reading the store for urgent rows is worth it once in a while only.
     jumped_at: Instant,
+    /// When to count the rows in the store again, where they come from there alone.
+    count_at: Instant,
 }
+
+/// Counting reads every row that waits: as little of the time as this, the time it takes times so much lies between.
+const COUNT_EVERY: u32 = 30;
 
 type Sent = (Vec<QueuedRow>, Vec<Verdict>);
 
@@ -50,6 +55,7 @@ pub(super) async fn run(lane: Arc<Lane>, queue: Arc<RecordQueue>, stop: Cancella
         closed_until: Instant::now(),
         items: limits.max_items,
         jumped_at: Instant::now(),
+        count_at: Instant::now(),
     };
     let (mut spill, mut tending) = (Spill::new(&lane), Tending::new());
     let mut sending: JoinSet<Sent> = JoinSet::new();
@@ -61,6 +67,11 @@ pub(super) async fn run(lane: Arc<Lane>, queue: Arc<RecordQueue>, stop: Cancella
             progress.jumped_at = Instant::now();
         }
         start(&lane, &queue, &mut progress, &mut sending).await;
+        if lane.is_fed() {
+            queue.even_out(&lane.state, !sending.is_empty());
+        } else {
+            count(&lane, &mut progress);
+        }
         if lane.state.word() == "open" && progress.closed_until <= Instant::now() {
             tending.start(&lane.name, &lane.connector, &lane.quota, &lane.state);
         }
@@ -84,6 +95,18 @@ pub(super) async fn run(lane: Arc<Lane>, queue: Arc<RecordQueue>, stop: Cancella
     if tokio::time::timeout(Duration::from_secs(10), lane.connector.close(&*lane.quota)).await.is_err() {
         tracing::warn!(target = %lane.name, "what the target still held did not go out in time; the next start goes on");
     }
+}
+
+/// Another process writes the rows: how many there are stands in the store alone.
+fn count(lane: &Lane, progress: &mut Progress) {
+    let begun = Instant::now();
+    if begun < progress.count_at {
+        return;
+    }
+    if let Err(error) = lane.count_records() {
+        tracing::error!(target = %lane.name, error = %error, "the lane can't count its rows");
+    }
+    progress.count_at = Instant::now() + (begun.elapsed() * COUNT_EVERY).max(Duration::from_secs(1));
 }
 
 async fn start(lane: &Arc<Lane>, queue: &RecordQueue, progress: &mut Progress, sending: &mut JoinSet<Sent>) {

@@ -21,6 +21,8 @@ use crate::{
     store::{Enqueued, Left},
 };
 
+/// How soon a lane whose rows come from the store alone looks for more.
+const POLL: Duration = Duration::from_millis(200);
 /// No target may ask for more patience than this.
 const LONGEST_WAIT_MS: i64 = 3_600_000;
 
@@ -54,17 +56,25 @@ pub(super) async fn run(lane: Arc<Lane>, mut arrivals: mpsc::UnboundedReceiver<E
         failed_at: HashMap::new(),
     };
     lane.take_up(&mut progress);
+    // Whether rows have come straight from commits, so that none before them is unknown.
+    let mut fed = false;
     let mut attempts: JoinSet<Attempted> = JoinSet::new();
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
         let now = now_ms();
         lane.start_attempts(&mut progress, &mut attempts, now).await;
         lane.publish(&progress);
-        let wake = progress.next_wake(now);
+        let wake = progress.next_wake(now).min(if lane.is_fed() { Duration::MAX } else { POLL });
         tokio::select! {
             () = stop.cancelled() => break,
             arrived = arrivals.recv() => match arrived {
                 Some(row) => {
+                    // Rows that another replica wrote before this one began to decide. Where the store does not answer, what
+                    // arrives is left there, too, until it does.
+                    fed = fed || lane.take_up(&mut progress);
+                    if !fed {
+                        continue;
+                    }
                     progress.add(&lane, row);
                     while let Ok(row) = arrivals.try_recv() {
                         progress.add(&lane, row);
@@ -73,7 +83,11 @@ pub(super) async fn run(lane: Arc<Lane>, mut arrivals: mpsc::UnboundedReceiver<E
                 None => break,
             },
             Some(done) = attempts.join_next() => lane.finished(&mut progress, done),
-            () = tokio::time::sleep(wake) => {}
+            () = tokio::time::sleep(wake) => {
+                if !lane.is_fed() {
+                    lane.take_up(&mut progress);
+                }
+            }
             // Rows that a command put back, and keys whose time has come.
             _ = tick.tick() => {
                 lane.wake().await;
@@ -140,12 +154,16 @@ impl Progress {
 }
 
 impl Lane {
-    /// Rows of the store that the lane does not know yet.
-    fn take_up(&self, progress: &mut Progress) {
+    /// Takes up rows of the store that the lane does not know yet; `false` when it can't be read.
+    fn take_up(&self, progress: &mut Progress) -> bool {
         match self.store.waiting_since(self.id, progress.newest) {
             Ok(rows) => rows.into_iter().for_each(|row| progress.add(self, row.enqueued)),
-            Err(error) => tracing::error!(target = %self.name, error = %error, "the lane can't read its rows"),
+            Err(error) => {
+                tracing::error!(target = %self.name, error = %error, "the lane can't read its rows");
+                return false;
+            }
         }
+        true
     }
 
     fn publish(&self, progress: &Progress) {

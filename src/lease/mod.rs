@@ -1,6 +1,6 @@
-//! Whose turn it is, where several replicas share a store; pure.
+//! Whose turn it is at a lane, where several replicas share a store; pure.
 //!
-//! The database keeps one row: who is on duty, under which number, and until when by the database's clock. A replica knows
+//! The database keeps a row for each lane: who owns it, under which number, and until when by the database's clock. A replica knows
 //! of it only what it was answered, and counts by its own clock from before it asked: so it always believes its lease to be
 //! over before the database does. Clocks may differ by any amount; they must only run about equally fast.
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 /// back.
 pub const MARGIN: Duration = Duration::from_secs(2);
 
-/// What the replica on duty knows of its lease. Times are milliseconds of this machine's clock, which counts on while a process is
+/// What the owner of a lane knows of its lease. Times are milliseconds of this machine's clock, which counts on while a process is
 /// stopped and is never set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
@@ -50,6 +50,9 @@ fn millis(duration: Duration) -> i64 {
 mod fleet;
 #[cfg(test)]
 mod model;
+mod share;
+
+pub use share::{DUTY, Move, View, next_move};
 
 #[cfg(test)]
 mod tests {

@@ -225,6 +225,7 @@ pub struct FileSettings {
 }
 
 /// One target: what every lane has, and what only its connector knows.
+#[derive(Clone)]
 pub struct TargetSettings {
     pub kind: String,
     pub lane: LaneSettings,

@@ -8,13 +8,13 @@ use super::{Before, DeadLetter, Enqueued, Loaded, RecordRow, Store, StoreError, 
 
 impl Store {
     /// Numbers of the targets by name; new names are added.
-    pub async fn register_targets(&self, names: Vec<String>) -> Result<Vec<(String, i64, bool)>, StoreError> {
+    pub async fn register_targets(&self, names: Vec<String>) -> Result<Vec<(String, i64)>, StoreError> {
         self.write(move |transaction| {
             for name in &names {
                 transaction.execute("INSERT INTO targets (name) VALUES (?1) ON CONFLICT DO NOTHING", [name])?;
             }
-            let mut statement = transaction.prepare("SELECT name, id, paused FROM targets")?;
-            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            let mut statement = transaction.prepare("SELECT name, id FROM targets")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
             rows.collect()
         })
         .await

@@ -2,8 +2,8 @@
 //! commit.
 //!
 //! Everything that must happen because of a message is committed in one transaction before the message leaves its
-//! queue, and is on disk before it is reported. On a server the transaction begins with a look at who is on duty
-//! ([`Duty`]): who is not, writes nothing.
+//! queue, and is on disk before it is reported. On a server the transaction begins with a look at who owns which lane:
+//! what is written for one that is not this replica's any more ([`Duty`]) is refused.
 
 mod commit;
 mod dead;
@@ -16,6 +16,7 @@ mod packs;
 mod place;
 mod prune;
 mod recent;
+mod replica;
 mod report;
 mod restraints;
 mod rows;
@@ -37,6 +38,7 @@ mod wake;
 mod write_tests;
 
 use std::{
+    collections::HashMap,
     path::Path,
     sync::{Arc, Mutex},
     thread::JoinHandle,
@@ -53,7 +55,8 @@ pub use packs::{Pack, Packed};
 pub use place::Place;
 pub use prune::Retention;
 pub use recent::{Recent, Seen, pack};
-pub use report::{AnswerRow, DecisionRow, FindingDetail, FindingFilter, FindingRow, PendingRow, TargetRow};
+pub use replica::Replica;
+pub use report::{AnswerRow, DecisionRow, FindingDetail, FindingFilter, FindingRow, LaneReport, PendingRow, TargetRow};
 pub use restraints::{Interrupt, NewStorm, StormRow};
 pub use rows::{Before, Left, Loaded, RecordRow, Settlement, WaitingDelivery};
 pub use server::Candidate;
@@ -71,7 +74,15 @@ pub use types::{
 const GROUP: usize = 64;
 
 type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-type Job = Box<dyn FnOnce(Result<Turn<'_>, StoreError>) -> Done + Send>;
+type Work = Box<dyn FnOnce(Result<Turn<'_>, StoreError>) -> Done + Send>;
+/// Under which number each lane is owned, and by whom.
+type Fences = HashMap<i64, (i64, String)>;
+
+struct Job {
+    /// In whose name, where several replicas share the store.
+    duty: Option<Arc<Duty>>,
+    work: Work,
+}
 
 /// A job's turn in a transaction.
 struct Turn<'a> {
@@ -95,7 +106,9 @@ pub struct Store {
     _writer: Arc<WriterThread>,
     /// Held for as long as the store is open, so that no second router opens the file.
     _lock: Option<Arc<std::fs::File>>,
-    /// Of a router on a server: that it is this one's turn.
+    /// Of a router on a server.
+    replica: Option<Arc<Replica>>,
+    /// In whose name this handle writes.
     duty: Option<Arc<Duty>>,
 }
 
@@ -115,7 +128,7 @@ impl Store {
                 return match access {
                     Access::Command => candidate.beside(),
                     Access::Router => candidate
-                        .try_duty(duty::LENGTH)?
+                        .try_duty(replica::FOR_A_COMMAND)?
                         .map_err(|holder| StoreError::OnDuty { place: endpoint.to_string(), holder }),
                 };
             }
@@ -134,10 +147,10 @@ impl Store {
         place: Place,
         writer: Connection,
         reader: Connection,
-        (lock, duty): (Option<Arc<std::fs::File>>, Option<Arc<Duty>>),
+        (lock, replica): (Option<Arc<std::fs::File>>, Option<Arc<Replica>>),
     ) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::unbounded_channel();
-        let seen = duty.clone();
+        let seen = replica.clone();
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || write_loop(&writer, queue, seen.as_deref()))
@@ -148,7 +161,8 @@ impl Store {
             place: Arc::new(place),
             _writer: Arc::new(WriterThread(Some(thread))),
             _lock: lock,
-            duty,
+            replica,
+            duty: None,
         })
     }
 
@@ -169,7 +183,18 @@ impl Store {
         size(path) + size(Path::new(&wal))
     }
 
-    /// Whether it is this router's turn, where several share the store.
+    /// This router among those that share the store, where several do.
+    pub fn replica(&self) -> Option<&Arc<Replica>> {
+        self.replica.as_ref()
+    }
+
+    /// The same store, written in the name of a lane's owner: refused once that is another one.
+    #[must_use]
+    pub fn under(&self, duty: Arc<Duty>) -> Self {
+        Self { duty: Some(duty), ..self.clone() }
+    }
+
+    /// In whose name is written.
     pub fn duty(&self) -> Option<&Arc<Duty>> {
         self.duty.as_ref()
     }
@@ -197,7 +222,7 @@ impl Store {
         work: impl FnOnce(&Connection) -> sql::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, done) = oneshot::channel();
-        let job: Job = Box::new(move |turn| {
+        let work: Work = Box::new(move |turn| {
             let (result, spoiled) = match turn {
                 Err(error) => (Err(error), None),
                 Ok(turn) if guarded && !turn.first => (in_savepoint(turn.transaction, work), None),
@@ -213,7 +238,7 @@ impl Store {
             });
             Done { reply, spoiled }
         });
-        self.jobs.send(job).map_err(|_| StoreError::Closed)?;
+        self.jobs.send(Job { duty: self.duty.clone(), work }).map_err(|_| StoreError::Closed)?;
         done.await.map_err(|_| StoreError::Closed)?
     }
 
@@ -249,10 +274,10 @@ fn in_savepoint<T>(
     Ok(result?)
 }
 
-fn write_loop(connection: &Connection, mut queue: mpsc::UnboundedReceiver<Job>, duty: Option<&Duty>) {
+fn write_loop(connection: &Connection, mut queue: mpsc::UnboundedReceiver<Job>, replica: Option<&Replica>) {
     let mut replies = Vec::with_capacity(GROUP);
     while let Some(first) = queue.blocking_recv() {
-        let result = write_group(connection, first, &mut queue, &mut replies, duty);
+        let result = write_group(connection, first, &mut queue, &mut replies, replica);
         for reply in replies.drain(..) {
             reply(result.as_ref().copied().map_err(StoreError::copy));
         }
@@ -265,15 +290,20 @@ fn write_group(
     first: Job,
     queue: &mut mpsc::UnboundedReceiver<Job>,
     replies: &mut Vec<Reply>,
-    duty: Option<&Duty>,
+    replica: Option<&Replica>,
 ) -> Result<(), StoreError> {
-    if let Err(error) = begin(connection, duty) {
-        replies.push(first(Err(error.copy())).reply);
-        return Err(error);
-    }
+    let fences = match begin(connection, replica) {
+        Ok(fences) => fences,
+        Err(error) => {
+            replies.push((first.work)(Err(error.copy())).reply);
+            return Err(error);
+        }
+    };
     let mut next = Some(first);
     while let Some(job) = next {
-        let done = job(Ok(Turn { transaction: connection, first: replies.is_empty() }));
+        let turn = may_write(job.duty.as_deref(), fences.as_ref())
+            .map(|()| Turn { transaction: connection, first: replies.is_empty() });
+        let done = (job.work)(turn);
         replies.push(done.reply);
         if let Some(error) = done.spoiled {
             let _ = connection.control("ROLLBACK");
@@ -288,11 +318,28 @@ fn write_group(
     })
 }
 
-fn begin(connection: &Connection, duty: Option<&Duty>) -> Result<(), StoreError> {
+/// Begins a transaction; the numbers that hold until its end, where several replicas share the store.
+fn begin(connection: &Connection, replica: Option<&Replica>) -> Result<Option<Fences>, StoreError> {
     connection.ensure()?;
     connection.begin()?;
-    let Connection::Postgres(session) = connection else { return Ok(()) };
-    server::lock(session, duty).inspect_err(|_| {
+    let locked = match (connection, replica) {
+        (Connection::Sqlite(_), _) => return Ok(None),
+        (_, None) => server::lock(connection).map(|_| None).map_err(StoreError::from),
+        (_, Some(replica)) => replica.lock(connection).and_then(|()| Ok(Some(Replica::fences(connection)?))),
+    };
+    locked.inspect_err(|_| {
         let _ = connection.control("ROLLBACK");
     })
+}
+
+/// Whether the lane is still this replica's.
+fn may_write(duty: Option<&Duty>, fences: Option<&Fences>) -> Result<(), StoreError> {
+    let (Some(duty), Some(fences)) = (duty, fences) else { return Ok(()) };
+    let owner = fences.get(&duty.lane());
+    if owner.is_some_and(|(fence, _)| *fence == duty.fence()) {
+        return Ok(());
+    }
+    let holder = owner.map(|(_, holder)| holder.clone()).unwrap_or_default();
+    duty.taken_over(&holder);
+    Err(StoreError::TakenOver { holder })
 }

@@ -108,6 +108,22 @@ pub struct TargetRow {
     pub lease_ms: Option<i64>,
 }
 
+/// What is known of a lane that may run in another process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LaneReport {
+    pub target: i64,
+    /// On an operator's word.
+    pub paused: bool,
+    pub waiting: u64,
+    pub in_flight: u64,
+    /// Bytes of the store that its rows take.
+    pub bytes: u64,
+    /// Neither paused nor broken.
+    pub open: bool,
+    /// When its owner said so, milliseconds since the epoch.
+    pub at: i64,
+}
+
 const FINDING: &str = "id, check_id, state, change, risk, score, rule_id, rule_title, account_id, account_name, env,
     region, resource, first_seen, failing_since, resolved_at, times_failed, updated_at, event_id, json";
 
@@ -211,7 +227,7 @@ impl Store {
 
     pub fn targets(&self) -> Result<Vec<TargetRow>, StoreError> {
         self.read(|connection| {
-            let on_duty = server::on_duty(connection)?;
+            let owners = server::owners(connection)?;
             connection
                 .prepare(
                     "SELECT t.name, t.paused, t.status, t.updated_at,
@@ -220,11 +236,12 @@ impl Store {
                          + (SELECT COALESCE(CAST(SUM(rows) AS BIGINT), 0) FROM packs p WHERE p.target = t.id),
                        (SELECT MIN(at) FROM deliveries d WHERE d.target = t.id),
                        (SELECT MIN(at) FROM records r WHERE r.target = t.id),
-                       (SELECT MIN(at) FROM packs p WHERE p.target = t.id)
+                       (SELECT MIN(at) FROM packs p WHERE p.target = t.id), t.id
                      FROM targets t ORDER BY t.name",
                 )?
                 .query_map([], |row| {
                     let status: String = row.get(2)?;
+                    let owner = owners.get(&row.get(8)?);
                     let oldest = [row.get::<Option<i64>>(5)?, row.get(6)?, row.get(7)?];
                     let mut status = json(status.as_bytes());
                     if let Some(status) = status.as_object_mut() {
@@ -238,9 +255,9 @@ impl Store {
                         updated_at: row.get(3)?,
                         backlog: row.get(4)?,
                         oldest: oldest.into_iter().flatten().min(),
-                        owner: on_duty.as_ref().map(|duty| duty.holder.clone()),
-                        owned_since: on_duty.as_ref().map(|duty| duty.since),
-                        lease_ms: on_duty.as_ref().map(|duty| duty.left_ms),
+                        owner: owner.map(|owner| owner.holder.clone()),
+                        owned_since: owner.map(|owner| owner.since),
+                        lease_ms: owner.map(|owner| owner.left_ms),
                     })
                 })?
                 .collect()
@@ -255,12 +272,24 @@ impl Store {
         .await
     }
 
-    /// Which targets an operator paused: name and whether.
-    pub fn paused_targets(&self) -> Result<Vec<(String, bool)>, StoreError> {
+    /// What each lane's owner, and an operator, said of it last.
+    pub fn lane_reports(&self) -> Result<Vec<LaneReport>, StoreError> {
         self.read(|connection| {
             connection
-                .prepare_cached("SELECT name, paused FROM targets")?
-                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .prepare_cached("SELECT id, paused, status, updated_at FROM targets")?
+                .query_map([], |row| {
+                    let status: String = row.get(2)?;
+                    let status = json(status.as_bytes());
+                    Ok(LaneReport {
+                        target: row.get(0)?,
+                        paused: row.get(1)?,
+                        waiting: status["waiting"].as_u64().unwrap_or(0),
+                        in_flight: status["in_flight"].as_u64().unwrap_or(0),
+                        bytes: status["bytes"].as_u64().unwrap_or(0),
+                        open: status["state"] == "open",
+                        at: row.get(3)?,
+                    })
+                })?
                 .collect()
         })
     }

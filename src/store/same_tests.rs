@@ -310,9 +310,9 @@ async fn life(store: &Store) -> Vec<String> {
         store.lane_pauses(1)
     );
     say!(store.pause_target("soc".into(), true).await, store.pause_target("none".into(), true).await);
-    let mut paused = store.paused_targets().expect("read");
-    paused.sort();
-    said.push(format!("{paused:?}"));
+    let mut reports = store.lane_reports().expect("read");
+    reports.sort_by_key(|report| report.target);
+    said.push(format!("{reports:?}"));
     for mut target in store.targets().expect("read") {
         // Only a database that is shared has an owner.
         (target.owner, target.owned_since, target.lease_ms) = (None, None, None);

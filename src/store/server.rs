@@ -1,19 +1,22 @@
-//! A database on a server: its schema, and the one row that says who is on duty.
+//! A database on a server: its schema, and the one row that every writer locks.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::{
-    Duty, Place, Store, StoreError,
-    sql::{Connection, Endpoint, Error, Link, OptionalExtension, Result as SqlResult, Session, params},
+    Place, Store, StoreError,
+    replica::{NOW, Replica},
+    sql::{Connection, Endpoint, Error, Link, OptionalExtension, Result as SqlResult, Session},
 };
-use crate::{clock, lease::Lease};
+use crate::{clock, lease::DUTY};
 
 /// Schema versions in order; the row of `router` counts how many were applied. Each leaves alone what the routers before it read and
 /// write: they go on while an update rolls over the replicas.
-pub(super) const MIGRATIONS: &[&str] = &[include_str!("server_1.sql"), include_str!("server_2.sql")];
+pub(super) const MIGRATIONS: &[&str] =
+    &[include_str!("server_1.sql"), include_str!("server_2.sql"), include_str!("server_3.sql")];
 
 /// One row. Whoever writes anything locks it first: so numbers are given in the order of the commits, which lanes rely on, and
-/// nobody writes under a number that is over.
+/// nobody writes under a number that is over. Versions before the third of the schema have one holder of everything, which stands
+/// here; from then on the replicas hold it together, and `leases` says who owns which lane.
 const ROUTER: &str = "CREATE TABLE IF NOT EXISTS router (id BIGINT PRIMARY KEY, schema_version BIGINT NOT NULL,
   holder TEXT NOT NULL, fence BIGINT NOT NULL, since TIMESTAMPTZ, expires_at TIMESTAMPTZ)";
 
@@ -65,23 +68,34 @@ impl Candidate {
         Place::Server(Box::new((*self.endpoint).clone()))
     }
 
-    /// The store for a command, whoever is on duty.
+    /// The store for a command, whoever owns what.
     pub(super) fn beside(self) -> Result<Store, StoreError> {
         let (place, reader) = (self.place(), self.another()?);
         Store::over(place, self.session, Connection::Postgres(Box::new(reader)), (None, None))
     }
 
-    /// The store, if nobody else is on duty; otherwise who is.
-    pub fn try_duty(&self, length: Duration) -> Result<Result<Store, String>, StoreError> {
+    /// The store for a replica that owns nothing yet, whose leases are so long; otherwise who works on the database alone.
+    pub fn join(&self, length: Duration) -> Result<Result<Store, String>, StoreError> {
         self.session.ensure()?;
-        let lease = match acquire(&self.session, &self.name, length)? {
-            Ok(lease) => lease,
+        let session = Connection::Postgres(Box::new(self.another()?));
+        let replica = match Replica::join(session, self.name.clone(), length)? {
+            Ok(replica) => replica,
             Err(holder) => return Ok(Err(holder)),
         };
-        let duty = Duty::keep(lease, length, self.another()?, self.name.clone())?;
         let (writer, reader) = (self.another()?, self.another()?);
         let (writer, reader) = (Connection::Postgres(Box::new(writer)), Connection::Postgres(Box::new(reader)));
-        Store::over(self.place(), writer, reader, (None, Some(duty))).map(Ok)
+        Store::over(self.place(), writer, reader, (None, Some(replica))).map(Ok)
+    }
+
+    /// The store, if nobody else is on duty; otherwise who is.
+    pub fn try_duty(&self, length: Duration) -> Result<Result<Store, String>, StoreError> {
+        let store = match self.join(length)? {
+            Ok(store) => store,
+            Err(holder) => return Ok(Err(holder)),
+        };
+        let Some(replica) = store.replica() else { return Err(StoreError::Closed) };
+        let duty = replica.take(DUTY)?;
+        Ok(duty.map(|duty| store.under(duty)))
     }
 }
 
@@ -151,90 +165,31 @@ fn migrate(session: &Connection, endpoint: &Endpoint, migrations: &[&str]) -> Re
     }
 }
 
-/// First statement of every transaction that writes.
-pub(super) fn lock(session: &Session, duty: Option<&Duty>) -> Result<(), StoreError> {
-    let statement = session.prepare("SELECT fence, holder FROM router WHERE id = 1 FOR UPDATE")?;
-    let mut rows = session.query(&statement, &[])?;
-    let row = rows.next()?.ok_or(Error::NoRows)?;
-    let (fence, holder): (i64, String) = (row.try_get(0).map_err(Error::from)?, row.try_get(1).map_err(Error::from)?);
-    // To the end, so that the next statement does not find this one still at work.
-    while rows.next()?.is_some() {}
-    match duty {
-        Some(duty) if duty.fence() != fence => {
-            duty.taken_over(holder.clone());
-            Err(StoreError::TakenOver { holder })
-        }
-        Some(_) | None => Ok(()),
-    }
+/// Locks the one row that every writer locks; the number and the name that stand in it.
+pub(super) fn lock(connection: &Connection) -> SqlResult<(i64, String)> {
+    connection
+        .query_row("SELECT fence, holder FROM router WHERE id = 1 FOR UPDATE", [], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
-/// The database's clock, milliseconds since the epoch.
-const NOW: &str = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
-const LATER: &str = "clock_timestamp() + CAST(?1 AS DOUBLE PRECISION) * INTERVAL '1 second'";
-
-/// Takes the duty, if nobody has it; otherwise who does.
-fn acquire(session: &Connection, name: &str, length: Duration) -> Result<Result<Lease, String>, StoreError> {
-    let asked = uptime_ms();
-    let granted = session
-        .query_row(
-            &format!(
-                "UPDATE router SET holder = ?2, fence = fence + 1, since = clock_timestamp(), expires_at = {LATER}
-                 WHERE id = 1 AND (expires_at IS NULL OR expires_at < clock_timestamp()) RETURNING fence, {NOW}"
-            ),
-            params![length.as_secs_f64(), name],
-            |row| Ok((row.get::<i64>(0)?, row.get::<i64>(1)?)),
-        )
-        .optional()?;
-    if let Some((fence, now)) = granted {
-        clock::follow(now);
-        return Ok(Ok(Lease::granted(fence, length, asked)));
-    }
-    Ok(Err(session.query_row("SELECT holder FROM router WHERE id = 1", [], |row| row.get(0))?))
-}
-
-/// Asks for more time; otherwise who has taken over.
-pub(super) fn renew(session: &Session, fence: i64, length: Duration) -> Result<Result<Lease, String>, StoreError> {
-    session.ensure()?;
-    let asked = uptime_ms();
-    let sql = format!("UPDATE router SET expires_at = {LATER} WHERE id = 1 AND fence = ?2 RETURNING {NOW}");
-    let mut granted = session.query(&session.prepare(&sql)?, &[length.as_secs_f64().into(), fence.into()])?;
-    if let Some(row) = granted.next()? {
-        clock::follow(row.try_get(0).map_err(Error::from)?);
-        // To its end: only then the update is done.
-        while granted.next()?.is_some() {}
-        return Ok(Ok(Lease::granted(fence, length, asked)));
-    }
-    let mut rows = session.query(&session.prepare("SELECT holder FROM router WHERE id = 1")?, &[])?;
-    let holder = rows.next()?.and_then(|row| row.try_get::<_, String>(0).ok()).unwrap_or_default();
-    Ok(Err(holder))
-}
-
-/// The duty is free at once.
-pub(super) fn release(session: &Session, fence: i64) -> Result<(), StoreError> {
-    session.ensure()?;
-    let sql = "UPDATE router SET expires_at = clock_timestamp() WHERE id = 1 AND fence = ?1";
-    session.execute(&session.prepare(sql)?, &[fence.into()])?;
-    Ok(())
-}
-
-/// Who is on duty, for people.
-pub(super) struct OnDuty {
+/// Who owns a lane, for people.
+pub(super) struct Owner {
     pub holder: String,
     /// Milliseconds since the epoch.
     pub since: i64,
     pub left_ms: i64,
 }
 
-/// `None` in a file, and where nobody is on duty.
-pub(super) fn on_duty(connection: &Connection) -> SqlResult<Option<OnDuty>> {
-    let Connection::Postgres(_) = connection else { return Ok(None) };
+/// The owners of the lanes whose leases are not over; none in a file.
+pub(super) fn owners(connection: &Connection) -> SqlResult<HashMap<i64, Owner>> {
+    let Connection::Postgres(_) = connection else { return Ok(HashMap::new()) };
     connection
-        .query_row(
-            "SELECT holder, CAST(EXTRACT(EPOCH FROM since) * 1000 AS BIGINT),
+        .prepare_cached(
+            "SELECT lane, holder, CAST(EXTRACT(EPOCH FROM since) * 1000 AS BIGINT),
                CAST(EXTRACT(EPOCH FROM expires_at - clock_timestamp()) * 1000 AS BIGINT)
-             FROM router WHERE id = 1 AND expires_at > clock_timestamp()",
-            [],
-            |row| Ok(OnDuty { holder: row.get(0)?, since: row.get(1)?, left_ms: row.get(2)? }),
-        )
-        .optional()
+             FROM leases WHERE expires_at > clock_timestamp()",
+        )?
+        .query_map([], |row| {
+            Ok((row.get(0)?, Owner { holder: row.get(1)?, since: row.get(2)?, left_ms: row.get(3)? }))
+        })?
+        .collect()
 }

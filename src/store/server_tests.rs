@@ -1,8 +1,12 @@
-//! What only a server has: the duty, the fence, and plans that stay flat.
+//! What only a server has: lanes with owners, fences, and plans that stay flat.
 
 use std::time::Duration;
 
-use super::{Access, Batch, Candidate, Connection, NewRecord, Place, Store, StoreError, server::MIGRATIONS, testing};
+use super::{
+    Access, Batch, Candidate, Connection, NewRecord, Place, Store, StoreError, replica::TOGETHER, server::MIGRATIONS,
+    testing,
+};
+use crate::lease::DUTY;
 
 fn endpoint(url: &str) -> super::Endpoint {
     let Ok(Place::Server(endpoint)) = Place::server(url) else { panic!("an address") };
@@ -26,7 +30,7 @@ async fn one_replica_is_on_duty_and_the_next_follows_at_once_when_it_ends() {
     let refused = Store::open(Place::Server(Box::new(place.clone())), Access::Router).err().expect("refused");
     assert!(refused.to_string().contains(&holder), "{refused}");
     assert_eq!(first.targets().expect("a command's view").len(), 0);
-    first.duty().expect("on duty").end();
+    first.replica().expect("a replica").leave();
     let second = two.try_duty(length).expect("asked").expect("free at once");
     assert_eq!(second.duty().expect("on duty").fence(), first.duty().expect("was").fence() + 1);
 }
@@ -39,7 +43,7 @@ async fn a_replica_whose_lease_is_gone_writes_and_sends_nothing_more() {
     let first = one.try_duty(Duration::from_secs(600)).expect("asked").expect("nobody is on duty");
     first.commit(record()).await.expect("on duty");
     // As if it had been stopped for longer than its lease.
-    server.sql(&place.to_string(), "UPDATE router SET expires_at = clock_timestamp()").expect("expired");
+    server.sql(&place.to_string(), "UPDATE leases SET expires_at = clock_timestamp()").expect("expired");
     let second = two.try_duty(Duration::from_secs(600)).expect("asked").expect("it is over");
     let refused = first.commit(record()).await.expect_err("no more");
     assert!(matches!(refused, StoreError::TakenOver { .. }), "{refused}");
@@ -51,29 +55,100 @@ async fn a_replica_whose_lease_is_gone_writes_and_sends_nothing_more() {
     assert_eq!(second.read_records(1, 0, i64::MAX, 10, usize::MAX).expect("read").len(), 2);
 }
 
-/// The version before is a real one: what it knows is cut off behind its last migration.
+fn joined(place: &super::Endpoint) -> Store {
+    Candidate::connect(place).expect("connected").join(Duration::from_secs(600)).expect("asked").expect("joined")
+}
+
 #[tokio::test]
-async fn an_old_replica_goes_on_while_a_new_one_brings_the_schema_up_to_date() {
+async fn lanes_have_owners_of_their_own_and_each_writes_under_its_own_number() {
     let Some(server) = simulators::postgres::shared() else { return };
     let place = endpoint(&server.database().expect("a database"));
+    let (one, two) = (joined(&place), joined(&place));
+    let (first, second) = (one.replica().expect("a replica"), two.replica().expect("a replica"));
+    let soc = one.under(first.take(1).expect("asked").expect("free"));
+    let devs = two.under(second.take(2).expect("asked").expect("free"));
+    assert!(second.take(1).expect("asked").is_err(), "the first one owns it");
+    soc.settle_records(vec![7], Vec::new(), 0).await.expect("its own");
+    devs.settle_records(vec![8], Vec::new(), 0).await.expect("its own");
+    let view = first.look().expect("looked");
+    assert_eq!((view.owners.len(), view.replicas.len()), (2, 1), "both have this process's name: {view:?}");
+    // The first one stands still for longer than its lease: of what it owned, only that lane is lost to it.
+    server.sql(&place.to_string(), "UPDATE leases SET expires_at = clock_timestamp() WHERE lane = 1").expect("expired");
+    let taken = two.under(second.take(1).expect("asked").expect("it is over"));
+    let refused = soc.settle_records(vec![7], Vec::new(), 0).await.expect_err("no more");
+    assert!(matches!(refused, StoreError::TakenOver { .. }), "{refused}");
+    assert!(soc.duty().expect("was").is_over() && !devs.duty().expect("owned").is_over());
+    taken.settle_records(vec![7], Vec::new(), 0).await.expect("its own now");
+    one.settle_records(vec![9], Vec::new(), 0).await.expect("what is written in nobody's name is not refused");
+    second.give_back(devs.duty().expect("owned"));
+    assert!(first.take(2).expect("asked").is_ok(), "free at once");
+}
+
+/// One job of a lane that is lost stands in the same transaction as others: it is refused alone.
+#[tokio::test]
+async fn what_is_refused_for_one_lane_is_written_for_the_others_of_the_same_process() {
+    let Some(server) = simulators::postgres::shared() else { return };
+    let place = endpoint(&server.database().expect("a database"));
+    let store = joined(&place);
+    let replica = store.replica().expect("a replica");
+    let decides = store.under(replica.take(DUTY).expect("asked").expect("free"));
+    let lane = store.under(replica.take(1).expect("asked").expect("free"));
+    server.sql(&place.to_string(), "UPDATE leases SET fence = 99, holder = 'other:1' WHERE lane = 1").expect("taken");
+    let mut written = 0;
+    for _ in 0..20 {
+        let (refused, committed) =
+            tokio::join!(lane.settle_records(vec![1_000], Vec::new(), 0), decides.commit(record()));
+        assert!(refused.is_err_and(|error| error.to_string().contains("other:1")));
+        written += committed.expect("on duty").records.len();
+    }
+    assert_eq!(store.read_records(1, 0, i64::MAX, 100, usize::MAX).expect("read").len(), written);
+}
+
+/// What a router of a version before does for its turn, and what it writes under.
+const OLD_TURN: &str = "UPDATE router SET holder = 'old:1', fence = fence + 1, since = clock_timestamp(),
+    expires_at = clock_timestamp() + INTERVAL '600 seconds'
+    WHERE id = 1 AND (expires_at IS NULL OR expires_at < clock_timestamp()) RETURNING fence";
+
+/// A router of the version before is on duty for everything, and knows of no lanes: it and the replicas that share them keep away from
+/// each other, by the one row that it knows.
+#[tokio::test]
+async fn routers_of_the_version_before_and_replicas_that_share_lanes_never_work_at_once() {
+    let Some(server) = simulators::postgres::shared() else { return };
+    let place = endpoint(&server.database().expect("a database"));
+    let turn = || server.sql(&place.to_string(), OLD_TURN).expect("asked");
     let before = &MIGRATIONS[..MIGRATIONS.len() - 1];
-    let (old, waits) =
-        (Candidate::knowing(&place, before).expect("old"), Candidate::knowing(&place, before).expect("old"));
-    let length = Duration::from_secs(60);
-    let on_duty = old.try_duty(length).expect("asked").expect("nobody is on duty");
-    on_duty.commit(record()).await.expect("before");
-    let new = Candidate::connect(&place).expect("brings it up to date beside the old ones");
-    on_duty.commit(record()).await.expect("after");
-    assert!(new.try_duty(length).expect("asked").is_err(), "the old one is still on duty");
+    let _old = Candidate::knowing(&place, before).expect("an old one starts first");
+    assert!(!turn().is_empty(), "it is on duty");
+    let new = Candidate::connect(&place).expect("brings the schema up to date beside it");
+    let length = Duration::from_secs(600);
+    assert_eq!(new.join(length).expect("asked").err().as_deref(), Some("old:1"));
     let refused = Candidate::knowing(&place, before).err().expect("an old one that starts is refused");
     assert!(matches!(refused, StoreError::TooNew { .. }), "{refused}");
-    on_duty.duty().expect("on duty").end();
-    let between = waits.try_duty(length).expect("asked").expect("the other old one may come first");
-    between.commit(record()).await.expect("on duty");
-    between.duty().expect("on duty").end();
-    let last = new.try_duty(length).expect("asked").expect("at last");
-    last.commit(record()).await.expect("on duty");
-    assert_eq!(last.read_records(1, 0, i64::MAX, 10, usize::MAX).expect("read").len(), 4);
+    server.sql(&place.to_string(), "UPDATE router SET expires_at = clock_timestamp()").expect("the old one ends");
+    let store = new.join(length).expect("asked").expect("joined");
+    let replica = store.replica().expect("a replica");
+    let lane = store.under(replica.take(1).expect("asked").expect("free"));
+    assert!(turn().is_empty(), "old ones wait while any replica is there");
+    let second = joined(&place);
+    // Replicas are told apart by their processes, and these two are in one.
+    let there = "INSERT INTO replicas VALUES ('other:1', clock_timestamp() + INTERVAL '600 seconds')";
+    server.sql(&place.to_string(), there).expect("another one");
+    replica.leave();
+    assert!(turn().is_empty(), "another one is still there");
+    let refused = lane.settle_records(vec![1], Vec::new(), 0).await;
+    assert!(refused.is_ok(), "nobody else owns it, so nothing is wrong with that: {refused:?}");
+    second.replica().expect("a replica").take(1).expect("asked").expect("free");
+    assert!(lane.settle_records(vec![1], Vec::new(), 0).await.is_err());
+    // All of them are gone without a word, for longer than their leases.
+    let expire = "UPDATE router SET expires_at = clock_timestamp()";
+    server.sql(&place.to_string(), expire).expect("expired");
+    assert!(!turn().is_empty(), "the old one may");
+    let refused = second.commit(record()).await.expect_err("nothing is written beside it");
+    assert!(matches!(&refused, StoreError::TakenOver { holder } if holder == "old:1"), "{refused}");
+    assert!(second.replica().expect("was").take(2).is_err());
+    let holder = server.sql(&place.to_string(), "SELECT holder FROM router").expect("asked");
+    assert_eq!(holder.trim(), "old:1");
+    assert_ne!(holder.trim(), TOGETHER);
 }
 
 #[test]

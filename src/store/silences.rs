@@ -375,7 +375,7 @@ mod tests {
         drop(old);
         let store = Store::open(&path, Access::Router).expect("migrated");
         assert_eq!(store.next_hold().expect("read"), Some(42));
-        assert_eq!(store.paused_targets().expect("read"), [("soc".to_owned(), false)]);
+        assert!(!store.lane_reports().expect("read")[0].paused);
         assert_eq!(store.silences_version().expect("the new tables are there"), 0);
         let version: u32 = store.read(|c| c.query_row("PRAGMA user_version", [], |row| row.get(0))).expect("read");
         assert_eq!(version, 8);

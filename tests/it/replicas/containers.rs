@@ -125,8 +125,7 @@ impl Drop for Boxed {
 async fn on_duty(site: &Site, server: &Postgres, replicas: &mut Vec<Boxed>) -> Boxed {
     let mut found = None;
     until("one is on duty", || {
-        let query = "SELECT holder FROM router WHERE expires_at > clock_timestamp()";
-        let holder = server.sql(&site.url, query).unwrap_or_default();
+        let holder = site.owners(server).remove(&0).unwrap_or_default();
         found = replicas.iter().position(|replica| holder.starts_with(&format!("{}:", replica.name)));
         found.is_some()
     })
@@ -152,7 +151,7 @@ async fn replicas_in_containers_on_networks_of_their_own_lose_nothing_and_tell_n
     let killed = on_duty(&site, server, &mut replicas).await;
     docker(&["kill", &killed.name]).expect("killed");
     assert_eq!(killed.exit_code().await, "137");
-    site.expire(server);
+    site.expire(server, &killed.name);
 
     // Frozen for longer than its lease.
     feed(&site.bench, 1, COUNT);

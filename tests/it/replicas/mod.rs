@@ -1,10 +1,12 @@
-//! Replicas on one database, as processes: one is on duty, the others stand by, and whatever becomes of the one, nothing is lost or
-//! told twice. Where the replica that had the lease is dead, it runs out here by a word to the database, so that no test waits for it.
+//! Replicas on one database, as processes: one is on duty, the lanes are spread over all of them, and whatever becomes of one, nothing
+//! is lost or told twice. Where a replica that had leases is dead, they run out here by a word to the database, so that no test waits
+//! for them.
 
 mod containers;
 mod schedule;
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -16,6 +18,8 @@ use simulators::{line::Line, postgres::Postgres};
 use crate::support::{Bench, Running, assert_exact, feed, until};
 
 const COUNT: usize = 40;
+/// Targets of the bench.
+const LANES: usize = 3;
 
 /// Debian's, and a usual place on others.
 const FAKETIME: [&str; 3] = [
@@ -94,11 +98,41 @@ impl Site {
         assert_exact(&self.bench, rounds, count);
     }
 
-    /// As if the time of the replica on duty were over.
-    fn expire(&self, server: &Postgres) {
-        server
-            .sql(&self.url, "UPDATE router SET expires_at = clock_timestamp() - INTERVAL '1 second'")
-            .expect("expired");
+    /// As if the time of a replica that is dead were over. `who`: its process, or what its name begins with.
+    fn expire(&self, server: &Postgres, who: &str) {
+        let named = format!("LIKE '{who}:%' OR holder LIKE '%:{who}'");
+        let sql = format!(
+            "UPDATE leases SET expires_at = clock_timestamp() - INTERVAL '1 second' WHERE holder {named};
+             DELETE FROM replicas WHERE name {}",
+            named.replace("holder", "name")
+        );
+        server.sql(&self.url, &sql).expect("expired");
+    }
+
+    /// Lanes whose lease is not over, and their owners; lane 0 is the duty.
+    fn owners(&self, server: &Postgres) -> BTreeMap<i64, String> {
+        let query = "SELECT lane, holder FROM leases WHERE expires_at > clock_timestamp()";
+        let rows = server.sql(&self.url, query).unwrap_or_default();
+        let owner =
+            |row: &str| row.split_once('|').map(|(lane, holder)| (lane.parse().unwrap_or(-1), holder.to_owned()));
+        rows.lines().filter_map(owner).collect()
+    }
+
+    /// All lanes have owners, so many, and nobody has so much more than another that a lane would move.
+    async fn until_spread(&self, server: &Postgres, owners: usize) -> BTreeMap<i64, String> {
+        let mut found = BTreeMap::new();
+        until("every lane has an owner", || {
+            found = self.owners(server);
+            let mut loads = BTreeMap::new();
+            for (lane, owner) in &found {
+                // To receive and to decide counts twice.
+                *loads.entry(owner).or_insert(0) += 1 + usize::from(*lane == 0);
+            }
+            let even = loads.values().max() <= loads.values().min().map(|least| least + 1).as_ref();
+            found.len() == LANES + 1 && loads.len() == owners && even
+        })
+        .await;
+        found
     }
 }
 
@@ -116,20 +150,51 @@ async fn the_next_replica_takes_over_within_a_second_when_one_is_told_to_end() {
     let mut site = Site::on(server).await;
     let (first, log) = site.replica();
     until("the first is on duty", || says(&log, "findings-router runs")).await;
-    let (_second, waits) = site.replica();
+    let (second, waits) = site.replica();
     until("the second stands by", || says(&waits, "standing by")).await;
+    let owners = site.until_spread(server, 2).await;
+    assert!(owners[&0].ends_with(&format!(":{}", first.id())), "{owners:?}");
     feed(&site.bench, 0, COUNT);
     site.all_of(1, COUNT).await;
     let targets = site.bench.json(&["targets", "list"]).await;
-    let owner = targets[0]["owner"].as_str().expect("an owner").to_owned();
-    assert!(owner.ends_with(&format!(":{}", first.id())), "{owner}");
+    let of = |target: &serde_json::Value| target["owner"].as_str().expect("an owner").to_owned();
+    let shown: BTreeSet<String> = targets.as_array().expect("targets").iter().map(of).collect();
+    assert_eq!(shown.len(), 2, "{targets}");
     assert!(targets[0]["lease_ms"].as_i64().expect("a lease") > 0, "{targets}");
     assert!(first.terminate().await.success());
     let ended = Instant::now();
-    until("the second is on duty", || says(&waits, "on duty fence") || says(&waits, "findings-router runs")).await;
+    until("the second is on duty", || says(&waits, "on duty holder") || says(&waits, "findings-router runs")).await;
+    let owners = site.until_spread(server, 1).await;
     assert!(ended.elapsed() < Duration::from_secs(1), "{:?}", ended.elapsed());
+    assert!(owners.values().all(|owner| owner.ends_with(&format!(":{}", second.id()))), "{owners:?}");
     feed(&site.bench, 1, COUNT);
     site.all_of(2, COUNT).await;
+}
+
+/// Its backlog would take the target an hour.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_with_a_backlog_is_handed_over_within_a_second_and_goes_on_where_it_was() {
+    let Some(server) = simulators::postgres::shared() else { return };
+    let mut site = Site::on(server).await;
+    site.limit_tickets((20, 1));
+    let (first, log) = site.replica();
+    until("the first is on duty", || says(&log, "findings-router runs")).await;
+    feed(&site.bench, 0, 20 * COUNT);
+    until("tickets are made", || !site.bench.sims.jira.issues().is_empty()).await;
+    // The lane of the tickets moves to whoever comes, or stays until the end: both are a hand-over in the middle of its work.
+    let (_second, waits) = site.replica();
+    until("it owns a lane", || says(&waits, "owns the lane")).await;
+    let (_third, _) = site.replica();
+    site.until_spread(server, 3).await;
+    let asked = Instant::now();
+    assert!(first.terminate().await.success());
+    site.until_spread(server, 2).await;
+    assert!(
+        asked.elapsed() < Duration::from_secs(2),
+        "{:?}: it has 3 s for what is in flight at most",
+        asked.elapsed()
+    );
+    site.all_of(1, 20 * COUNT).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,21 +202,68 @@ async fn nothing_is_lost_or_told_twice_when_replicas_are_killed_one_after_the_ot
     let Some(server) = simulators::postgres::shared() else { return };
     let mut site = Site::on(server).await;
     let mut replicas = vec![site.replica(), site.replica(), site.replica()];
-    for round in 0..3 {
+    for round in 0..4 {
         let before = site.told();
+        let owners = site.until_spread(server, 3).await;
         feed(&site.bench, round, COUNT);
         // In the middle of the work of this round, wherever that is.
         until("it is at work", || site.told() > before).await;
-        let owner = site.bench.json(&["targets", "list"]).await[0]["owner"].as_str().map(str::to_owned);
-        let pid = owner.as_deref().and_then(|owner| owner.rsplit(':').next()).unwrap_or_default().to_owned();
-        if let Some(at) = replicas.iter().position(|(running, _)| running.id().to_string() == pid) {
-            // Dropped: SIGKILL.
-            drop(replicas.remove(at));
-            site.expire(server);
-            replicas.push(site.replica());
-        }
+        // The one on duty, and the owner of each lane.
+        let pid = owners[&i64::try_from(round).expect("a lane")].rsplit(':').next().expect("a process").to_owned();
+        let at = replicas.iter().position(|(running, _)| running.id().to_string() == pid).expect("one of them");
+        // Dropped: SIGKILL.
+        drop(replicas.remove(at));
+        site.expire(server, &pid);
+        replicas.push(site.replica());
     }
+    site.all_of(4, COUNT).await;
+}
+
+/// It is not on duty, so nothing but its lanes is lost to it, and it may have others afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_was_stopped_for_longer_than_its_leases_of_lanes_sends_and_records_nothing_for_them() {
+    let Some(server) = simulators::postgres::shared() else { return };
+    let mut site = Site::on(server).await;
+    let (_first, log) = site.replica();
+    until("the first is on duty", || says(&log, "findings-router runs")).await;
+    let (second, waits) = site.replica();
+    site.until_spread(server, 2).await;
+    feed(&site.bench, 0, COUNT);
+    until("it is at work", || site.told() > 0).await;
+    signal(&second, "-STOP");
+    let owners = site.until_spread(server, 1).await;
+    assert!(owners.values().all(|owner| !owner.ends_with(&format!(":{}", second.id()))), "{owners:?}");
+    feed(&site.bench, 1, COUNT);
+    site.all_of(2, COUNT).await;
+    signal(&second, "-CONT");
+    until("it knows", || says(&waits, "another replica has taken over")).await;
+    site.until_spread(server, 2).await;
+    feed(&site.bench, 2, COUNT);
     site.all_of(3, COUNT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_is_paused_and_resumed_from_anywhere_whoever_owns_its_lane() {
+    let Some(server) = simulators::postgres::shared() else { return };
+    let mut site = Site::on(server).await;
+    let _replicas = [site.replica(), site.replica(), site.replica()];
+    site.until_spread(server, 3).await;
+    let ids = site.bench.json(&["targets", "list"]).await;
+    for target in ["soc", "devs"] {
+        site.bench.output(&["targets", "pause", target]).await;
+    }
+    let state = |shown: &serde_json::Value, state: &str| {
+        let named = |target: &&serde_json::Value| target["name"] != "siem";
+        shown.as_array().expect("targets").iter().filter(named).all(|target| target["status"]["state"] == state)
+    };
+    while !state(&site.bench.json(&["targets", "list"]).await, "paused") {}
+    feed(&site.bench, 0, COUNT);
+    until("the other target has it", || site.bench.sims.splunk.distinct() == COUNT as u64).await;
+    assert_eq!(site.told(), 0, "{ids}");
+    for target in ["soc", "devs"] {
+        site.bench.output(&["targets", "resume", target]).await;
+    }
+    site.all_of(1, COUNT).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,12 +30,16 @@ enum Accident {
     Kill {
         on_duty: bool,
     },
-    /// The one on duty stands still for longer than its lease, and wakes.
-    StandStill,
+    /// One stands still for longer than its leases, and wakes.
+    StandStill {
+        on_duty: bool,
+    },
     /// It stands still, but not for so long.
     Stumble,
-    /// The one on duty loses the database for longer than its lease.
-    CutOff,
+    /// One loses the database for longer than its leases.
+    CutOff {
+        on_duty: bool,
+    },
     /// The way to the database is gone for a moment.
     Flicker,
     DatabaseRestarts,
@@ -48,17 +52,19 @@ enum Accident {
     IndexerIsDown,
 }
 
-const ACCIDENTS: [Accident; 12] = [
+const ACCIDENTS: [Accident; 14] = [
     Accident::Kill { on_duty: true },
     Accident::Redelivery,
-    Accident::CutOff,
+    Accident::CutOff { on_duty: true },
     Accident::TicketsAreMadeUnanswered,
-    Accident::StandStill,
+    Accident::StandStill { on_duty: true },
     Accident::DatabaseRestarts,
     Accident::Replace,
     Accident::MessagesAreThrottled,
     Accident::Kill { on_duty: false },
+    Accident::CutOff { on_duty: false },
     Accident::Flicker,
+    Accident::StandStill { on_duty: false },
     Accident::IndexerIsDown,
     Accident::Stumble,
 ];
@@ -93,42 +99,49 @@ impl Drill<'_> {
         }
     }
 
+    /// The one on duty.
     fn on_duty(&self) -> Option<usize> {
-        let query = "SELECT holder FROM router WHERE expires_at > clock_timestamp()";
-        let holder = self.server.sql(&self.site.url, query).ok()?;
+        let holder = self.site.owners(self.server).remove(&0)?;
         let pid = holder.rsplit(':').next()?.to_owned();
         self.replicas.iter().position(|replica| replica.running.id().to_string() == pid)
     }
 
-    async fn until_on_duty(&self) -> usize {
+    /// The one on duty, or another one that owns a lane.
+    async fn until_at_work(&self, on_duty: bool) -> usize {
         let mut found = None;
-        until("one is on duty", || {
-            found = self.on_duty();
+        until("one is at work", || {
+            let first = self.on_duty();
+            let another = (0..self.replicas.len()).find(|who| Some(*who) != first && self.owned_by(*who) > 0);
+            found = if on_duty { first } else { first.and(another) };
             found.is_some()
         })
         .await;
         found.expect("found")
     }
 
-    /// Another one than this has taken over: not before this one's lease is over, since it believes in that, and may send.
+    fn owned_by(&self, who: usize) -> usize {
+        let name = format!(":{}", self.replicas[who].running.id());
+        self.site.owners(self.server).values().filter(|owner| owner.ends_with(&name)).count()
+    }
+
+    /// Others have all that it owned: not before its leases are over, since it believes in them, and may send.
     async fn until_taken_over(&self, from: usize) {
-        until("another one is on duty", || self.on_duty().is_some_and(|now| now != from)).await;
+        until("others have taken over", || self.owned_by(from) == 0 && self.on_duty().is_some()).await;
     }
 
     async fn happen(&mut self, accident: Accident) {
         let bench = &self.site.bench;
         match accident {
             Accident::Kill { on_duty } => {
-                let first = self.until_on_duty().await;
-                let who = if on_duty { first } else { (first + 1) % self.replicas.len() };
+                let who = self.until_at_work(on_duty).await;
+                let killed = self.replicas.remove(who);
+                let pid = killed.running.id().to_string();
                 // Dropped: SIGKILL.
-                drop(self.replicas.remove(who));
-                if on_duty {
-                    self.site.expire(self.server);
-                }
+                drop(killed);
+                self.site.expire(self.server, &pid);
             }
-            Accident::StandStill => {
-                let who = self.until_on_duty().await;
+            Accident::StandStill { on_duty } => {
+                let who = self.until_at_work(on_duty).await;
                 signal(&self.replicas[who].running, "-STOP");
                 self.until_taken_over(who).await;
                 signal(&self.replicas[who].running, "-CONT");
@@ -139,8 +152,8 @@ impl Drill<'_> {
                 self.pause(1_000).await;
                 signal(&self.replicas[who].running, "-CONT");
             }
-            Accident::CutOff => {
-                let who = self.until_on_duty().await;
+            Accident::CutOff { on_duty } => {
+                let who = self.until_at_work(on_duty).await;
                 self.replicas[who].line.cut();
                 self.until_taken_over(who).await;
                 self.replicas[who].line.mend();
@@ -153,7 +166,7 @@ impl Drill<'_> {
             }
             Accident::DatabaseRestarts => self.server.restart().expect("restarted"),
             Accident::Replace => {
-                let who = self.until_on_duty().await;
+                let who = self.until_at_work(true).await;
                 let old = self.replicas.remove(who);
                 self.start_replica().await;
                 let _ = old.running.terminate().await;
@@ -183,8 +196,9 @@ impl Drill<'_> {
         assert_exact(&self.site.bench, self.rounds, COUNT);
         let mut numbers = BTreeSet::new();
         for log in &self.logs {
-            for number in fences(log) {
-                assert!(numbers.insert(number), "{number} was given twice; see {}", log.display());
+            for (lane, number) in fences(log) {
+                let twice = format!("{lane}: {number} was given twice; see {}", log.display());
+                assert!(numbers.insert((lane, number)), "{twice}");
             }
         }
         let mut calls: Vec<u64> = self.site.bench.sims.jira.requests().iter().map(|request| request.at_ms).collect();
@@ -198,15 +212,18 @@ impl Drill<'_> {
     }
 }
 
-/// Numbers under which a replica was on duty.
-fn fences(log: &Path) -> Vec<u64> {
+/// Numbers under which a replica owned a lane, or was on duty.
+fn fences(log: &Path) -> Vec<(String, u64)> {
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines = text.lines().filter(|line| line.contains("on duty") && line.contains("fence="));
-    let number = |line: &str| {
-        let digits: String = line.split("fence=").nth(1)?.chars().take_while(char::is_ascii_digit).collect();
-        digits.parse().ok()
+    let taken = |line: &&str| line.contains(" on duty holder=") || line.contains(" owns the lane ");
+    let after = |line: &str, name: &str, until: fn(&char) -> bool| -> Option<String> {
+        Some(line.split(name).nth(1)?.chars().take_while(until).collect())
     };
-    lines.map(|line| number(line).expect("a number")).collect()
+    let number = |line: &str| {
+        let lane = after(line, "target=\"", |c| *c != '"').unwrap_or_else(|| "duty".to_owned());
+        Some((lane, after(line, "fence=", char::is_ascii_digit)?.parse().ok()?))
+    };
+    text.lines().filter(taken).map(|line| number(line).expect("a number")).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

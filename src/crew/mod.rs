@@ -1,0 +1,249 @@
+//! Which lanes run in this process: all of them over a file; over a database that several replicas share, those that it owns.
+
+mod maker;
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+pub use maker::LaneMaker;
+use tokio::{sync::watch, task::JoinHandle, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    deliver::Lanes,
+    lease::{DUTY, Move, next_move},
+    serve,
+    service::ServiceError,
+    store::{Duty, Replica, Store, StoreError},
+};
+
+/// How often a replica looks what there is to take or to give.
+const LOOK: Duration = Duration::from_millis(300);
+/// So long it leaves what is free to those that have less to do.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Where this replica stands.
+#[derive(Clone)]
+pub enum Standing {
+    /// It has not heard yet.
+    Asking,
+    /// Another replica receives and decides.
+    StandingBy(String),
+    /// This one does.
+    OnDuty(Arc<Duty>),
+    /// A router of a version that shares nothing has the database to itself.
+    Gone(String),
+}
+
+/// The lanes of one of several replicas: takes, keeps and gives them back by itself.
+pub struct Crew {
+    lanes: Arc<Lanes>,
+    maker: Arc<LaneMaker>,
+    store: Store,
+    replica: Arc<Replica>,
+    owned: Mutex<BTreeMap<i64, Arc<Duty>>>,
+    /// Lanes that end, to be given back.
+    leaving: Mutex<HashSet<i64>>,
+    standing: watch::Sender<Standing>,
+    /// Other replicas that were there at the last look.
+    others: AtomicUsize,
+    stop: CancellationToken,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Crew {
+    /// Begins to take lanes; `store` is a replica's, in nobody's name.
+    pub fn start(store: Store, replica: Arc<Replica>, maker: Arc<LaneMaker>, lanes: Arc<Lanes>) -> Arc<Self> {
+        let crew = Arc::new(Self {
+            lanes,
+            maker,
+            store,
+            replica,
+            owned: Mutex::default(),
+            leaving: Mutex::default(),
+            standing: watch::channel(Standing::Asking).0,
+            others: AtomicUsize::new(0),
+            stop: CancellationToken::new(),
+            task: Mutex::default(),
+        });
+        let task = tokio::spawn(Arc::clone(&crew).run());
+        *crew.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+        crew
+    }
+
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
+    }
+
+    /// Whether another replica could go on with what this one leaves.
+    pub fn has_heirs(&self) -> bool {
+        self.others.load(Ordering::Relaxed) > 0
+    }
+
+    /// Ends when another replica decides, or has the database to itself; answers with its name.
+    pub async fn lost(&self) -> String {
+        let mut standing = self.standing();
+        loop {
+            let now = standing.borrow_and_update().clone();
+            match now {
+                Standing::Gone(holder) => return holder,
+                Standing::OnDuty(duty) => return duty.lost().await,
+                Standing::Asking | Standing::StandingBy(_) => {}
+            }
+            if standing.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Another replica may receive and decide from now on: nothing of that kind is written here any more.
+    pub async fn end_duty(&self) {
+        self.stop.cancel();
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            let _ = task.await;
+        }
+        if let Some(duty) = self.owned().remove(&DUTY) {
+            tokio::task::block_in_place(|| self.replica.give_back(&duty));
+        }
+    }
+
+    /// Ends the lanes, each as soon as it can, and leaves the others to it.
+    pub async fn end(&self) {
+        self.end_duty().await;
+        let owned = self.owned().clone();
+        futures_util::future::join_all(owned.into_iter().map(|(lane, duty)| self.hand_back(lane, duty))).await;
+        tokio::task::block_in_place(|| self.replica.leave());
+    }
+
+    async fn run(self: Arc<Self>) {
+        let mut free_since: Option<Instant> = None;
+        loop {
+            self.drop_lost();
+            let wait = match tokio::task::block_in_place(|| self.step(&mut free_since)) {
+                Ok(true) => Duration::ZERO,
+                Ok(false) => LOOK,
+                Err(ServiceError::Store(StoreError::TakenOver { holder })) => {
+                    self.standing.send_replace(Standing::Gone(holder));
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(error = %error, "the database does not say whose turn it is; asking again");
+                    LOOK
+                }
+            };
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Lanes that another replica took over, since this one did not renew their leases in time.
+    fn drop_lost(&self) {
+        let leaving = self.leaving().clone();
+        let lost = |(lane, duty): (&i64, &Arc<Duty>)| (duty.is_over() && !leaving.contains(lane)).then_some(*lane);
+        let lost: Vec<i64> = self.owned().iter().filter_map(lost).collect();
+        for lane in lost {
+            self.owned().remove(&lane);
+            self.lanes.abandon(lane);
+            self.maker.name(lane).inspect(|name| serve::lane_left(name));
+        }
+    }
+
+    /// One look and one move; whether something was taken, and more may be.
+    fn step(self: &Arc<Self>, free_since: &mut Option<Instant>) -> Result<bool, ServiceError> {
+        let mut view = self.replica.look()?;
+        self.others.store(view.replicas.iter().filter(|name| *name != self.replica.name()).count(), Ordering::Relaxed);
+        // A lease that ran out while the database was away is renewed, unless somebody else was faster.
+        for lane in self.owned().keys() {
+            view.owners.entry(*lane).or_insert_with(|| self.replica.name().to_owned());
+        }
+        if let Some(holder) = view.owners.get(&DUTY).filter(|holder| *holder != self.replica.name()) {
+            self.stand_by(holder);
+        }
+        let ids = self.maker.ids();
+        let patient = free_since.is_none_or(|since| since.elapsed() < PATIENCE);
+        match next_move(self.replica.name(), &ids, &view, patient) {
+            Move::Take(lane) => {
+                *free_since = None;
+                return self.take(lane);
+            }
+            Move::GiveBack(lane) => self.give_back(lane),
+            Move::Stay if std::iter::once(&DUTY).chain(&ids).all(|lane| view.owners.contains_key(lane)) => {
+                *free_since = None;
+            }
+            Move::Stay => drop(free_since.get_or_insert_with(Instant::now)),
+        }
+        Ok(false)
+    }
+
+    fn stand_by(&self, holder: &str) {
+        self.standing.send_if_modified(|standing| {
+            let news = match standing {
+                Standing::Asking => true,
+                Standing::StandingBy(before) => before != holder,
+                Standing::OnDuty(_) | Standing::Gone(_) => false,
+            };
+            if news {
+                tracing::info!(on_duty = holder, "standing by");
+                *standing = Standing::StandingBy(holder.to_owned());
+            }
+            news
+        });
+    }
+
+    fn take(&self, lane: i64) -> Result<bool, ServiceError> {
+        let Ok(duty) = self.replica.take(lane)? else { return Ok(false) };
+        let (holder, fence) = (self.replica.name(), duty.fence());
+        if lane == DUTY {
+            tracing::info!(holder, fence, "on duty");
+            self.owned().insert(lane, Arc::clone(&duty));
+            self.standing.send_replace(Standing::OnDuty(duty));
+            return Ok(true);
+        }
+        if let Err(error) = self.maker.start(lane, &self.lanes, self.store.under(Arc::clone(&duty))) {
+            self.replica.give_back(&duty);
+            return Err(error);
+        }
+        tracing::info!(target = self.maker.name(lane), holder, fence, "owns the lane");
+        self.owned().insert(lane, duty);
+        Ok(true)
+    }
+
+    fn give_back(self: &Arc<Self>, lane: i64) {
+        let Some(duty) = self.owned().get(&lane).cloned() else { return };
+        if !self.leaving().insert(lane) {
+            return;
+        }
+        let crew = Arc::clone(self);
+        tokio::spawn(async move {
+            crew.hand_back(lane, duty).await;
+            crew.leaving().remove(&lane);
+        });
+    }
+
+    async fn hand_back(&self, lane: i64, duty: Arc<Duty>) {
+        self.lanes.end(lane).await;
+        self.owned().remove(&lane);
+        tokio::task::block_in_place(|| self.replica.give_back(&duty));
+        if let Some(name) = self.maker.name(lane) {
+            serve::lane_left(name);
+            tracing::info!(target = name, fence = duty.fence(), "gave the lane back");
+        }
+    }
+
+    fn owned(&self) -> MutexGuard<'_, BTreeMap<i64, Arc<Duty>>> {
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leaving(&self) -> MutexGuard<'_, HashSet<i64>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
