@@ -17,6 +17,7 @@ mod metric_help;
 pub mod notice;
 pub mod operate;
 pub mod pipeline;
+mod relay;
 pub mod replay;
 pub mod report;
 pub mod restraint;

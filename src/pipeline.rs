@@ -27,6 +27,9 @@ use crate::{
 const UPKEEP: Duration = Duration::from_millis(500);
 /// What silences muted that are over is decided again in such portions, so that messages do not wait for it.
 const UNMUTED: usize = 500;
+/// Messages of the inbox in one batch, and batches before the sources have their turn again.
+const INBOX: usize = 100;
+const INBOX_ROUNDS: usize = 10;
 
 /// Messages of all sources, one batch after the other, into the outbox.
 pub struct Pipeline {
@@ -165,7 +168,7 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Silences, storms, holds that are over, and messages that an operator sent through again.
+    /// Silences, storms, holds that are over, and the inbox.
     async fn upkeep(&mut self) {
         self.follow_changes();
         self.keep_silences().await;
@@ -193,9 +196,18 @@ impl Pipeline {
             }
             Err(error) => tracing::error!(error = %error, "what is gone can't be read"),
         }
-        let Ok(inbox) = self.store.inbox(100) else { return };
+        // What came in at other replicas may be much.
+        let mut rounds = 0;
+        while self.take_from_inbox().await && rounds < INBOX_ROUNDS {
+            rounds += 1;
+        }
+    }
+
+    /// Messages that were sent through again, or that came in at another replica; whether there may be more of them.
+    async fn take_from_inbox(&mut self) -> bool {
+        let Ok(inbox) = self.store.inbox(INBOX) else { return false };
         if inbox.is_empty() {
-            return;
+            return false;
         }
         let messages: Vec<RawMessage> = inbox
             .iter()
@@ -208,11 +220,18 @@ impl Pipeline {
             })
             .collect();
         let decided = tokio::task::block_in_place(|| self.engine.decide(&messages));
-        if let Ok(mut batch) = decided {
-            batch.inbox = inbox.iter().map(|message| message.id).collect();
-            if let Err(error) = self.commit(batch).await {
-                tracing::error!(error = %error, "messages sent again could not be stored; trying again");
+        let mut batch = match decided {
+            Ok(batch) => batch,
+            Err(error) => {
+                tracing::error!(error = %error, "messages of the inbox can't be decided; trying again");
+                return false;
             }
+        };
+        batch.inbox = inbox.iter().map(|message| message.id).collect();
+        if let Err(error) = self.commit(batch).await {
+            tracing::error!(error = %error, "messages of the inbox could not be stored; trying again");
+            return false;
         }
+        inbox.len() == INBOX
     }
 }

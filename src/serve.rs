@@ -11,7 +11,13 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{clock::now_ms, deliver::Lane, metric_help, service::Running};
+use crate::{
+    clock::now_ms,
+    deliver::{Lane, Lanes},
+    metric_help,
+    service::Running,
+    store::Store,
+};
 
 static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
 
@@ -57,21 +63,28 @@ pub async fn start(
     }))
 }
 
-/// Serves a replica that stands by, until the task is aborted: it lives, and nothing may be sent to it.
+/// What is served of a replica that stands by.
+pub struct Bystander {
+    pub on_duty: watch::Receiver<String>,
+    /// What it runs; `None` before it has joined the others.
+    pub works: Option<(Arc<Lanes>, Store)>,
+}
+
+/// Serves a replica that stands by, until the task is aborted: its health, and the webhooks that it may take.
 pub async fn standing_by(
     address: SocketAddr,
+    bystander: Bystander,
     metrics: PrometheusHandle,
-    on_duty: watch::Receiver<String>,
+    webhooks: Router,
 ) -> std::io::Result<tokio::task::JoinHandle<()>> {
     let listener = tokio::net::TcpListener::bind(address).await?;
-    let away = move || {
-        let holder = on_duty.borrow().clone();
-        std::future::ready((StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "standing_by": true, "on_duty": holder }))))
-    };
     let app = Router::new()
         .route("/healthz", get(|| async { "standing by\n" }))
+        .route("/readyz", get(ready_beside))
+        .with_state(Arc::new(bystander))
         .route("/metrics", get(move || std::future::ready(metrics.render())))
-        .fallback(away);
+        .merge(webhooks)
+        .fallback(|| async { (StatusCode::SERVICE_UNAVAILABLE, "standing by\n") });
     Ok(tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, app).await {
             tracing::error!(error = %error, "the HTTP server ended");
@@ -79,15 +92,33 @@ pub async fn standing_by(
     }))
 }
 
+/// Ready: it has joined the others, and could take webhooks.
+async fn ready_beside(State(bystander): State<Arc<Bystander>>) -> (StatusCode, Json<Value>) {
+    let holder = bystander.on_duty.borrow().clone();
+    let Some((lanes, store)) = &bystander.works else {
+        let waits = json!({ "standing_by": true, "on_duty": holder, "joined": false });
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(waits));
+    };
+    let (status, mut said) = readiness(lanes, store);
+    said["standing_by"] = true.into();
+    said["on_duty"] = holder.into();
+    (status, Json(said))
+}
+
 /// Ready: the store answers and no lane is full. A broken target does not make the router unready: SQS would only fill.
 async fn ready(State(running): State<Arc<Running>>) -> (StatusCode, Json<Value>) {
-    let store = running.store.next_hold().is_ok();
-    let full = running.lanes.full().map(|name| name.to_string());
-    let lanes: Vec<Value> = running.lanes.here().iter().map(|lane| lane_status(lane)).collect();
-    let disk = crate::upkeep::low_disk(running.store.path());
+    let (status, said) = readiness(&running.lanes, &running.store);
+    (status, Json(said))
+}
+
+fn readiness(lanes: &Lanes, store: &Store) -> (StatusCode, Value) {
+    let answers = store.next_hold().is_ok();
+    let full = lanes.full().map(|name| name.to_string());
+    let here: Vec<Value> = lanes.here().iter().map(|lane| lane_status(lane)).collect();
+    let disk = crate::upkeep::low_disk(store.path());
     let status =
-        if store && full.is_none() && disk.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "store": store, "full": full, "disk": disk, "lanes": lanes })))
+        if answers && full.is_none() && disk.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, json!({ "store": answers, "full": full, "disk": disk, "lanes": here }))
 }
 
 pub fn lane_status(lane: &Lane) -> Value {
@@ -131,4 +162,6 @@ pub fn lane_left(name: &str) {
     {
         metrics::gauge!(gauge, "target" => name.to_owned()).set(0.0);
     }
+    // A lane that was closed when it left would raise an alarm here for ever; its owner says whether it is.
+    metrics::gauge!("findings_router_lane_open", "target" => name.to_owned()).set(1.0);
 }

@@ -274,7 +274,7 @@ async fn start_sources(settings: &Settings, intake: &Intake, stop: &Cancellation
     let mut aws = None;
     for (name, source) in &settings.sources {
         let name: Arc<str> = name.as_str().into();
-        let state = Arc::new(SourceState::default());
+        let mut state = Arc::new(SourceState::default());
         match source {
             SourceSettings::Sqs(sqs) => {
                 if aws.is_none() {
@@ -286,17 +286,9 @@ async fn start_sources(settings: &Settings, intake: &Intake, stop: &Cancellation
                 tasks.spawn(source.run(intake.clone(), stop.clone()));
             }
             SourceSettings::Webhook(webhook) => {
-                // A request that waits is answered or refused; none can be on its way unseen.
-                state.empty.store(true, Ordering::SeqCst);
-                webhooks.push(WebhookSource {
-                    name: Arc::clone(&name),
-                    path: webhook.path.clone(),
-                    secret: webhook.secret.clone(),
-                    headers: webhook.signature_headers.clone(),
-                    max_bytes: webhook.max_bytes,
-                    intake: intake.clone(),
-                    state: Arc::clone(&state),
-                });
+                let source = WebhookSource::new(Arc::clone(&name), webhook, intake.clone());
+                state = Arc::clone(&source.state);
+                webhooks.push(source);
             }
             SourceSettings::File(file) => {
                 let path = if file.path == "-" {

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -9,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     crew::{Crew, LaneMaker, Standing},
     deliver::Lanes,
-    lease, serve,
+    lease, relay, serve,
     service::{RunOptions, ServiceError},
     settings::Settings,
     store::{Candidate, Duty, Endpoint, Store, StoreError},
@@ -27,17 +28,20 @@ pub struct Joined {
     pub store: Store,
 }
 
-/// What a replica serves while it stands by: that it lives.
+/// What a replica serves while it stands by: that it lives, and the webhooks that it may take.
 struct Post<'a> {
     settings: &'a Settings,
     metrics: &'a PrometheusHandle,
     on_duty: watch::Sender<String>,
+    works: Option<(Arc<Lanes>, Store)>,
+    webhooks: Router,
     server: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl<'a> Post<'a> {
     fn new(settings: &'a Settings, metrics: &'a PrometheusHandle) -> Self {
-        Self { settings, metrics, on_duty: watch::channel(String::new()).0, server: None }
+        let on_duty = watch::channel(String::new()).0;
+        Self { settings, metrics, on_duty, works: None, webhooks: Router::new(), server: None }
     }
 
     async fn stand_by(&mut self, holder: &str) -> Result<(), ServiceError> {
@@ -45,7 +49,9 @@ impl<'a> Post<'a> {
         if self.server.is_none()
             && let Some(address) = self.settings.listen
         {
-            let started = serve::standing_by(address, self.metrics.clone(), self.on_duty.subscribe()).await;
+            let bystander = serve::Bystander { on_duty: self.on_duty.subscribe(), works: self.works.clone() };
+            let webhooks = std::mem::take(&mut self.webhooks);
+            let started = serve::standing_by(address, bystander, self.metrics.clone(), webhooks).await;
             let failed = |error| ServiceError::Listen { address: address.to_string(), error };
             self.server = Some(started.map_err(failed)?);
         }
@@ -109,14 +115,20 @@ pub async fn wait_for_turn(
 ) -> Result<Arc<Duty>, ServiceError> {
     let stop = CancellationToken::new();
     let _ends_with_this = stop.clone().drop_guard();
-    tokio::spawn(upkeep::standing_by(Arc::clone(&joined.lanes), joined.store.clone(), metrics.clone(), stop));
-    let mut post = Post::new(settings, metrics);
+    let (lanes, store) = (Arc::clone(&joined.lanes), joined.store.clone());
+    let doors = relay::open(settings, store.clone());
+    let mut post = Post {
+        works: Some((Arc::clone(&lanes), store.clone())),
+        webhooks: doors.routes,
+        ..Post::new(settings, metrics)
+    };
+    tokio::spawn(upkeep::standing_by(lanes, store, doors.sources, metrics.clone(), stop));
     let mut standing = joined.crew.standing();
     loop {
         let now = standing.borrow_and_update().clone();
         match now {
             Standing::Asking => {}
-            Standing::StandingBy(holder) => post.stand_by(&holder).await?,
+            Standing::By(holder) => post.stand_by(&holder).await?,
             Standing::OnDuty(duty) => {
                 post.end().await;
                 return Ok(duty);

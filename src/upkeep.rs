@@ -23,6 +23,7 @@ use crate::{
     route::LiveRoutes,
     serve,
     service::{Running, join},
+    source::SourceState,
     store::{Retention, Store},
 };
 
@@ -39,14 +40,14 @@ pub async fn upkeep(running: Arc<Running>, metrics: PrometheusHandle, keep: Rete
         tokio::select! {
             () = stop.cancelled() => return,
             () = running.lanes.crowded.notified() => {
-                open_and_close(&running);
+                open_and_close(&running.lanes, &running.store, &running.sources);
                 continue;
             }
             _ = tick.tick() => rounds += 1,
         }
         // Every sample of a histogram is kept until then: without it memory would grow where nobody reads /metrics.
         metrics.run_upkeep();
-        open_and_close(&running);
+        open_and_close(&running.lanes, &running.store, &running.sources);
         look_after(&running.lanes, &running.store, rounds).await;
         for (name, state) in &running.sources {
             let open = if state.closed.load(Ordering::Relaxed) { 0.0 } else { 1.0 };
@@ -63,8 +64,16 @@ pub async fn upkeep(running: Arc<Running>, metrics: PrometheusHandle, keep: Rete
     }
 }
 
-/// The same for a replica that stands by: its lanes, and no sources.
-pub async fn standing_by(lanes: Arc<Lanes>, store: Store, metrics: PrometheusHandle, stop: CancellationToken) {
+type Sources = [(Arc<str>, Arc<SourceState>)];
+
+/// The same for a replica that stands by: its lanes, and its webhooks.
+pub async fn standing_by(
+    lanes: Arc<Lanes>,
+    store: Store,
+    sources: Vec<(Arc<str>, Arc<SourceState>)>,
+    metrics: PrometheusHandle,
+    stop: CancellationToken,
+) {
     let mut tick = tokio::time::interval(UPKEEP);
     for rounds in 1.. {
         tokio::select! {
@@ -72,6 +81,7 @@ pub async fn standing_by(lanes: Arc<Lanes>, store: Store, metrics: PrometheusHan
             _ = tick.tick() => {}
         }
         metrics.run_upkeep();
+        open_and_close(&lanes, &store, &sources);
         look_after(&lanes, &store, rounds).await;
     }
 }
@@ -102,12 +112,12 @@ pub async fn report(lane: &Lane) {
 }
 
 /// The sources pause while a lane is full or the disk nearly so: what is not received stays safe in its queue.
-fn open_and_close(running: &Running) {
-    let reason = match running.lanes.full() {
+fn open_and_close(lanes: &Lanes, store: &Store, sources: &Sources) {
+    let reason = match lanes.full() {
         Some(name) => Some(format!("the lane of {name} is full")),
-        None => low_disk(running.store.path()),
+        None => low_disk(store.path()),
     };
-    for (name, state) in &running.sources {
+    for (name, state) in sources {
         if state.closed.swap(reason.is_some(), Ordering::Relaxed) != reason.is_some() {
             match &reason {
                 Some(reason) => tracing::error!(source = %name, reason, "the source pauses"),

@@ -34,7 +34,7 @@ pub enum Standing {
     /// It has not heard yet.
     Asking,
     /// Another replica receives and decides.
-    StandingBy(String),
+    By(String),
     /// This one does.
     OnDuty(Arc<Duty>),
     /// A router of a version that shares nothing has the database to itself.
@@ -94,7 +94,7 @@ impl Crew {
             match now {
                 Standing::Gone(holder) => return holder,
                 Standing::OnDuty(duty) => return duty.lost().await,
-                Standing::Asking | Standing::StandingBy(_) => {}
+                Standing::Asking | Standing::By(_) => {}
             }
             if standing.changed().await.is_err() {
                 return std::future::pending().await;
@@ -188,12 +188,12 @@ impl Crew {
         self.standing.send_if_modified(|standing| {
             let news = match standing {
                 Standing::Asking => true,
-                Standing::StandingBy(before) => before != holder,
+                Standing::By(before) => before != holder,
                 Standing::OnDuty(_) | Standing::Gone(_) => false,
             };
             if news {
                 tracing::info!(on_duty = holder, "standing by");
-                *standing = Standing::StandingBy(holder.to_owned());
+                *standing = Standing::By(holder.to_owned());
             }
             news
         });

@@ -19,7 +19,7 @@ use sha2::Sha256;
 use tokio::sync::oneshot;
 
 use super::{Intake, Receipt, SourceState, Taken};
-use crate::{clock::now_ms, finding::RawMessage};
+use crate::{clock::now_ms, finding::RawMessage, settings::WebhookSettings};
 
 /// A sender that waits longer than this sends again.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -32,6 +32,24 @@ pub struct WebhookSource {
     pub max_bytes: usize,
     pub intake: Intake,
     pub state: Arc<SourceState>,
+}
+
+impl WebhookSource {
+    /// As router.yaml has it; what comes in goes to `intake`.
+    pub fn new(name: Arc<str>, settings: &WebhookSettings, intake: Intake) -> Self {
+        let state = SourceState::default();
+        // A request that waits is answered or refused; none can be on its way unseen.
+        state.empty.store(true, Ordering::SeqCst);
+        Self {
+            name,
+            path: settings.path.clone(),
+            secret: settings.secret.clone(),
+            headers: settings.signature_headers.clone(),
+            max_bytes: settings.max_bytes,
+            intake,
+            state: Arc::new(state),
+        }
+    }
 }
 
 /// A route for each webhook source.

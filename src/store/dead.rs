@@ -1,8 +1,10 @@
 //! Dead letters: what could not be read, decided or delivered, with the reason; and the way back.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
-use super::sql::{self, Connection, OptionalExtension, Row, params};
+use super::sql::{self, Connection, OptionalExtension, Row, params, values};
 use super::{InboxMessage, Store, StoreError};
 
 /// Something parked with its reason.
@@ -145,7 +147,17 @@ impl Store {
             .await
     }
 
-    /// Messages that an operator sent through again, oldest first.
+    /// Keeps messages for whoever decides: source, body, and when it came in milliseconds since the epoch.
+    pub async fn leave_in_inbox(&self, messages: Vec<(Arc<str>, Vec<u8>, i64)>) -> Result<(), StoreError> {
+        self.write(move |transaction| {
+            transaction
+                .prepare_cached("INSERT INTO inbox (at, source, body, meta) VALUES (?1, ?2, ?3, '{}')")?
+                .execute_each(messages.iter().map(|(source, body, at)| values![*at, &**source, body.as_slice()]))
+        })
+        .await
+    }
+
+    /// Messages that an operator sent through again, or that a replica took which does not decide, oldest first.
     pub fn inbox(&self, limit: usize) -> Result<Vec<InboxMessage>, StoreError> {
         self.read(|connection| {
             connection

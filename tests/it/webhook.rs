@@ -9,7 +9,7 @@ use crate::support::{Bench, Running, check, until};
 
 const T: i64 = 1_795_000_000_000;
 
-fn sign(secret: &str, body: &str) -> String {
+pub fn sign(secret: &str, body: &str) -> String {
     let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length");
     hex::encode(mac.chain_update(body.as_bytes()).finalize().into_bytes())
 }

@@ -4,6 +4,7 @@
 
 mod containers;
 mod schedule;
+mod webhooks;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

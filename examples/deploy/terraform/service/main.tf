@@ -75,7 +75,8 @@ resource "aws_ecs_task_definition" "router" {
       }
     },
     {
-      # The image of the router has no shell to ask with. /healthz and not /readyz: a replica that stands by is healthy.
+      # The image of the router has no shell to ask with. /healthz and not /readyz: ECS must not end
+      # every task because the database is away.
       name                   = "health"
       image                  = var.health_image
       essential              = true
@@ -107,7 +108,7 @@ resource "aws_ecs_service" "router" {
   platform_version = "LATEST"
   desired_count    = var.replicas
 
-  # New replicas come first and stand by; the duty is handed over as the old ones end.
+  # New replicas come first; lanes and duty are handed over as the old ones end.
   deployment_minimum_healthy_percent = 100
   deployment_maximum_percent         = 200
   availability_zone_rebalancing      = "ENABLED"

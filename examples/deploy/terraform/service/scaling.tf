@@ -1,4 +1,5 @@
-# One replica is on duty, whatever the number of them, so what is added here stands by: a deeper reserve, no throughput.
+# One replica receives and decides, whatever the number of them. What is added here sends for some targets: a deeper reserve, little
+# throughput.
 # A queue that grows is an alarm for people (module intake); it is a reason for a larger task or a second shard.
 
 locals {
@@ -97,7 +98,7 @@ resource "aws_appautoscaling_policy" "age" {
 resource "aws_cloudwatch_metric_alarm" "age" {
   count               = local.scales ? 1 : 0
   alarm_name          = "${var.name}-scale-out"
-  alarm_description   = "Adds a replica that stands by: the oldest check has waited for ${var.scale_out_age_seconds} s."
+  alarm_description   = "Adds a replica: the oldest check has waited for ${var.scale_out_age_seconds} s."
   namespace           = "AWS/SQS"
   metric_name         = "ApproximateAgeOfOldestMessage"
   dimensions          = { QueueName = var.queue_name }

@@ -100,7 +100,7 @@ variable "secrets_kms_key_arns" {
 }
 
 variable "replicas" {
-  description = "Replicas that always run; one is on duty, the others stand by."
+  description = "Replicas that always run; one receives and decides, all of them send."
   type        = number
   default     = 2
   validation {
@@ -110,7 +110,7 @@ variable "replicas" {
 }
 
 variable "max_replicas" {
-  description = "More than `replicas` lets the queue's age and backlog add some. They stand by: it gives no throughput (README.md)."
+  description = "More than `replicas` lets the queue's age and backlog add some. It gives little throughput (README.md)."
   type        = number
   default     = 2
   validation {

@@ -49,10 +49,10 @@ run "new_replicas_come_before_old_ones_go" {
   }
 }
 
-run "a_replica_that_stands_by_is_healthy" {
+run "a_replica_whose_database_is_away_is_healthy" {
   assert {
     condition     = endswith(reverse(jsondecode(aws_ecs_task_definition.router.container_definitions)[1].healthCheck.command)[0], "/healthz")
-    error_message = "/readyz would have ECS replace every replica that stands by"
+    error_message = "/readyz would have ECS replace every replica while the database is away"
   }
   assert {
     condition     = jsondecode(aws_ecs_task_definition.router.container_definitions)[0].readonlyRootFilesystem && jsondecode(aws_ecs_task_definition.router.container_definitions)[0].user == "65532:65532"
