@@ -35,6 +35,9 @@ use crate::{
 /// Batches that may wait between sources and engine: what is received must be processed soon.
 const CHANNEL: usize = 64;
 
+/// A replica that must end gives its lanes so long to do so.
+const LAST_WORDS: Duration = Duration::from_secs(15);
+
 /// Why the service could not start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
@@ -158,6 +161,10 @@ pub async fn run(
             stop.cancel();
             pipeline.abort();
             upkeep.abort();
+            // Lanes that are still its own go to the others at once.
+            if let Some(crew) = &crew {
+                let _ = tokio::time::timeout(LAST_WORDS, crew.end()).await;
+            }
             return Err(ServiceError::Store(StoreError::TakenOver { holder }));
         }
     }

@@ -134,7 +134,7 @@ impl Crew {
                     return;
                 }
                 Err(error) => {
-                    tracing::error!(error = %error, "the database does not say whose turn it is; asking again");
+                    tracing::error!(error = %error, "the lanes can't be looked after; trying again");
                     LOOK
                 }
             };
@@ -230,7 +230,12 @@ impl Crew {
     }
 
     async fn hand_back(&self, lane: i64, duty: Arc<Duty>) {
-        self.lanes.end(lane).await;
+        if duty.is_over() {
+            // Another replica has it already: what is in flight is looked up there.
+            self.lanes.abandon(lane);
+        } else {
+            self.lanes.end(lane).await;
+        }
         self.owned().remove(&lane);
         tokio::task::block_in_place(|| self.replica.give_back(&duty));
         if let Some(name) = self.maker.name(lane) {

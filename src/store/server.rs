@@ -1,6 +1,11 @@
 //! A database on a server: its schema, and the one row that every writer locks.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     Place, Store, StoreError,
@@ -99,10 +104,14 @@ impl Candidate {
     }
 }
 
-/// Host and process, as `targets list` and the log name a replica.
+/// Host and process, as `targets list` and the log name a replica. In a container that is process 1, and all of them may be told the
+/// same name of the host: there, a number drawn at the start tells them apart.
 fn name() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    format!("{host}:{}", std::process::id())
+    match std::process::id() {
+        1 => format!("{host}:1-{:04x}", RandomState::new().build_hasher().finish() & 0xffff),
+        process => format!("{host}:{process}"),
+    }
 }
 
 /// Milliseconds that this machine runs: also while a process is stopped or the machine sleeps, and whatever its clock is set to.
