@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::server::uptime_ms;
 use crate::lease::Lease;
 
-/// That it is this replica's turn at a lane, or at receiving and deciding ([`DUTY`](crate::lease::DUTY)).
+/// That it is this replica's turn at a lane, or at receiving and deciding (lane 0).
 pub struct Duty {
     lane: i64,
     fence: i64,
