@@ -208,3 +208,106 @@ impl RecordQueue {
         self.lock().rows.front().map(|row| row.row.at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        deliver::LaneSettings,
+        store::{Access, Batch, NewRecord, Store},
+    };
+
+    struct Site {
+        store: Store,
+        lane: Lane,
+        queue: RecordQueue,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Site {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            let store = Store::open(folder.path().join("router.db"), Access::Router).expect("opened");
+            let http = connectors::HttpOptions::default();
+            let connector = connectors::connect("console", "siem", serde_json::json!({}), &http).expect("a connector");
+            let lane = Lane::new("siem".into(), 1, connector.into(), store.clone(), LaneSettings::default());
+            let queue = RecordQueue::new(1_000_000);
+            queue.read_anew();
+            Self { store, lane, queue, _folder: folder }
+        }
+
+        /// Rows that some process commits.
+        async fn commit(&self, rows: usize) -> Vec<RecordRow> {
+            let record = || NewRecord { target: 1, urgent: false, sent_at: 5, payload: b"{}".to_vec().into() };
+            let batch = Batch { now_ms: 10, records: (0..rows).map(|_| record()).collect(), ..Batch::default() };
+            let ids = self.store.commit(batch).await.expect("committed").records;
+            let row = |id| RecordRow { id, at: 10, sent_at: 5, urgent: false, payload: Arc::from(&b"{}"[..]) };
+            ids.into_iter().map(row).collect()
+        }
+
+        /// What the lane would send now, having looked into the store so often.
+        fn taken(&self, looks: usize) -> Vec<i64> {
+            for _ in 0..looks {
+                // The next look is due.
+                self.queue.lock().caught_up.take();
+                self.queue.refill(&self.lane, i64::MAX);
+            }
+            let batches = std::iter::from_fn(|| self.queue.batch(100, 1_000_000, Duration::ZERO, true));
+            batches.flatten().map(|queued| queued.row.id).collect()
+        }
+
+        fn push(&self, rows: Vec<RecordRow>) {
+            self.queue.push(rows, &self.lane.state);
+        }
+    }
+
+    #[tokio::test]
+    async fn rows_of_another_process_are_found_and_each_is_taken_once_when_this_one_begins_to_decide() {
+        let site = Site::new();
+        site.commit(3).await;
+        assert_eq!(site.taken(2), [1, 2, 3]);
+        site.commit(2).await;
+        assert_eq!(site.taken(2), [4, 5]);
+        // The last that the other one wrote; then this one decides, and hands over.
+        site.commit(1).await;
+        site.lane.fed.store(true, Ordering::SeqCst);
+        let own = site.commit(2).await;
+        site.push(own);
+        assert_eq!(site.taken(2), [6, 7, 8], "whether it was handed over or not");
+        assert_eq!(site.queue.behind(), None, "the store has nothing more");
+        let own = site.commit(2).await;
+        assert_eq!(site.taken(2), Vec::<i64>::new(), "it does not look any more");
+        site.push(own);
+        assert_eq!(site.taken(0), [9, 10]);
+    }
+
+    #[tokio::test]
+    async fn while_rows_come_from_the_store_alone_a_batch_waits_for_more_as_long_as_it_may_linger() {
+        let site = Site::new();
+        site.commit(3).await;
+        site.queue.refill(&site.lane, i64::MAX);
+        assert!(site.queue.batch(100, 1_000_000, Duration::from_secs(60), false).is_none());
+        assert!(!site.queue.refill(&site.lane, i64::MAX), "it has looked just now");
+        assert_eq!(site.queue.batch(100, 1_000_000, Duration::ZERO, false).map(|batch| batch.len()), Some(3));
+    }
+
+    #[tokio::test]
+    async fn a_count_that_was_off_at_the_moment_of_a_take_over_is_evened_out() {
+        let site = Site::new();
+        site.lane.fed.store(true, Ordering::SeqCst);
+        let state = &site.lane.state;
+        state.waiting.store(7, Ordering::SeqCst);
+        site.taken(2);
+        site.queue.even_out(state, true);
+        assert_eq!(state.waiting.load(Ordering::SeqCst), 7, "what is in flight still counts");
+        site.queue.even_out(state, false);
+        assert_eq!(state.waiting.load(Ordering::SeqCst), 0);
+        let rows = site.commit(2).await;
+        site.push(rows);
+        state.waiting.store(1, Ordering::SeqCst);
+        site.queue.even_out(state, false);
+        assert_eq!(state.waiting.load(Ordering::SeqCst), 2);
+    }
+}

@@ -30,10 +30,11 @@ pub enum Move {
 /// The next move of `me` in view of these `lanes`. `patient`: leave what is free to those that have less to do. They may be gone
 /// without a word, so nobody is patient for long.
 pub fn next_move(me: &str, lanes: &[i64], view: &View, patient: bool) -> Move {
-    let load = |name: &str| -> usize {
-        let owned = view.owners.iter().filter(|(_, owner)| *owner == name);
-        owned.map(|(lane, _)| if *lane == DUTY { DUTY_WEIGHT } else { 1 }).sum()
-    };
+    let mut loads: BTreeMap<&str, usize> = BTreeMap::new();
+    for (lane, owner) in &view.owners {
+        *loads.entry(owner).or_default() += if *lane == DUTY { DUTY_WEIGHT } else { 1 };
+    }
+    let load = |name: &str| loads.get(name).copied().unwrap_or(0);
     let mine = load(me);
     let least = view.replicas.iter().filter(|name| *name != me).map(|name| load(name)).min();
     let free = std::iter::once(&DUTY).chain(lanes).find(|lane| !view.owners.contains_key(lane));

@@ -3,6 +3,7 @@
 //! for them.
 
 mod containers;
+mod idle;
 mod schedule;
 mod webhooks;
 
