@@ -79,7 +79,7 @@ pub async fn run(
         LiveRoutes::load(settings.routes.clone(), limits).map_err(|problems| ServiceError::Invalid(join(&problems)))?;
     let routes = Arc::new(routes);
     let mut shutdown = pin!(shutdown);
-    let Opened { store, lanes, targets, crew } = match &settings.store {
+    let opened = match &settings.store {
         Place::Sqlite(_) => alone(settings, options).await?,
         Place::Server(endpoint) => tokio::select! {
             joined = standby::join(settings, endpoint, options, &metrics) => {
@@ -91,6 +91,25 @@ pub async fn run(
             () = &mut shutdown => return Ok(()),
         },
     };
+    let crew = opened.crew.clone();
+    let ended = operate(settings, options, (routes, &metrics), opened, shutdown).await;
+    if ended.is_err()
+        && let Some(crew) = crew
+    {
+        // What is still its own goes to the others at once.
+        let _ = tokio::time::timeout(LAST_WORDS, crew.end()).await;
+    }
+    ended
+}
+
+/// Receives, decides and delivers until `shutdown`, until idle, or until another replica does.
+async fn operate(
+    settings: &Settings,
+    options: RunOptions,
+    (routes, metrics): (Arc<LiveRoutes>, &PrometheusHandle),
+    Opened { store, lanes, targets, crew }: Opened,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServiceError> {
     let records = targets.iter().filter(|(_, target)| target.kind == LaneKind::Records).map(|(name, _)| name.clone());
     let records: HashSet<String> = records.collect();
     let mut engine = Engine::new(
@@ -161,10 +180,6 @@ pub async fn run(
             stop.cancel();
             pipeline.abort();
             upkeep.abort();
-            // Lanes that are still its own go to the others at once.
-            if let Some(crew) = &crew {
-                let _ = tokio::time::timeout(LAST_WORDS, crew.end()).await;
-            }
             return Err(ServiceError::Store(StoreError::TakenOver { holder }));
         }
     }
@@ -215,7 +230,7 @@ async fn on_duty(
     shutdown: impl Future<Output = ()>,
 ) -> Result<Option<Opened>, ServiceError> {
     let duty = tokio::select! {
-        duty = standby::wait_for_turn(&joined, settings, metrics) => duty?,
+        duty = standby::wait_for_turn(&joined, settings, metrics) => duty,
         () = shutdown => {
             tracing::info!("stopping: the lanes go to the other replicas");
             joined.crew.end().await;
@@ -223,6 +238,13 @@ async fn on_duty(
         }
     };
     let Joined { crew, lanes, maker, store } = joined;
+    let duty = match duty {
+        Ok(duty) => duty,
+        Err(error) => {
+            let _ = tokio::time::timeout(LAST_WORDS, crew.end()).await;
+            return Err(error);
+        }
+    };
     lanes.feed();
     Ok(Some(Opened { store: store.under(duty), lanes, targets: maker.targets(), crew: Some(crew) }))
 }

@@ -3,7 +3,7 @@
 mod maker;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 pub use maker::LaneMaker;
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -49,12 +50,21 @@ pub struct Crew {
     replica: Arc<Replica>,
     owned: Mutex<BTreeMap<i64, Arc<Duty>>>,
     /// Lanes that end, to be given back.
-    leaving: Mutex<HashSet<i64>>,
+    leaving: Mutex<HashMap<i64, JoinHandle<()>>>,
     standing: watch::Sender<Standing>,
     /// Other replicas that were there at the last look.
     others: AtomicUsize,
     stop: CancellationToken,
     task: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// How a replica behaves towards the others.
+#[derive(Default)]
+struct Manners {
+    /// Since when something is free that others should take first.
+    free_since: Option<Instant>,
+    /// Until when it keeps what it has: nobody else wanted the last lane, so it would come back at once.
+    keeps_until: Option<Instant>,
 }
 
 impl Crew {
@@ -107,9 +117,11 @@ impl Crew {
         self.stop.cancel();
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(task) = task {
-            let _ = task.await;
+            // A database that hangs must not keep the process.
+            let _ = tokio::time::timeout(PATIENCE, task).await;
         }
-        if let Some(duty) = self.owned().remove(&DUTY) {
+        let duty = self.owned().remove(&DUTY);
+        if let Some(duty) = duty {
             tokio::task::block_in_place(|| self.replica.give_back(&duty));
         }
     }
@@ -117,16 +129,23 @@ impl Crew {
     /// Ends the lanes, each as soon as it can, and leaves the others to it.
     pub async fn end(&self) {
         self.end_duty().await;
-        let owned = self.owned().clone();
-        futures_util::future::join_all(owned.into_iter().map(|(lane, duty)| self.hand_back(lane, duty))).await;
+        // Those that are on their way out go that way: a lane is given back once, and not before what it sent has its answer.
+        let leaving = std::mem::take(&mut *self.leaving());
+        let on_the_way: HashSet<i64> = leaving.keys().copied().collect();
+        let out = async {
+            join_all(leaving.into_values()).await;
+            // One may have come again just before.
+            self.hand_back_all(|lane| on_the_way.contains(&lane)).await;
+        };
+        tokio::join!(out, self.hand_back_all(|lane| !on_the_way.contains(&lane)));
         tokio::task::block_in_place(|| self.replica.leave());
     }
 
     async fn run(self: Arc<Self>) {
-        let mut free_since: Option<Instant> = None;
+        let mut manners = Manners::default();
         loop {
             self.drop_lost();
-            let wait = match tokio::task::block_in_place(|| self.step(&mut free_since)) {
+            let wait = match tokio::task::block_in_place(|| self.step(&mut manners)) {
                 Ok(true) => Duration::ZERO,
                 Ok(false) => LOOK,
                 Err(ServiceError::Store(StoreError::TakenOver { holder })) => {
@@ -147,7 +166,8 @@ impl Crew {
 
     /// Lanes that another replica took over, since this one did not renew their leases in time.
     fn drop_lost(&self) {
-        let leaving = self.leaving().clone();
+        self.leaving().retain(|_, leaving| !leaving.is_finished());
+        let leaving: HashSet<i64> = self.leaving().keys().copied().collect();
         let lost = |(lane, duty): (&i64, &Arc<Duty>)| (duty.is_over() && !leaving.contains(lane)).then_some(*lane);
         let lost: Vec<i64> = self.owned().iter().filter_map(lost).collect();
         for lane in lost {
@@ -158,28 +178,37 @@ impl Crew {
     }
 
     /// One look and one move; whether something was taken, and more may be.
-    fn step(self: &Arc<Self>, free_since: &mut Option<Instant>) -> Result<bool, ServiceError> {
+    fn step(self: &Arc<Self>, manners: &mut Manners) -> Result<bool, ServiceError> {
         let mut view = self.replica.look()?;
         self.others.store(view.replicas.iter().filter(|name| *name != self.replica.name()).count(), Ordering::Relaxed);
         // A lease that ran out while the database was away is renewed, unless somebody else was faster.
-        for lane in self.owned().keys() {
-            view.owners.entry(*lane).or_insert_with(|| self.replica.name().to_owned());
+        let mine: Vec<i64> = self.owned().keys().copied().collect();
+        // Who was on duty and is no more ends: what its engine remembers is not what another one wrote since.
+        let decides = matches!(*self.standing.borrow(), Standing::OnDuty(_)).then_some(DUTY);
+        for lane in mine.into_iter().chain(decides) {
+            view.owners.entry(lane).or_insert_with(|| self.replica.name().to_owned());
         }
         if let Some(holder) = view.owners.get(&DUTY).filter(|holder| *holder != self.replica.name()) {
             self.stand_by(holder);
         }
         let ids = self.maker.ids();
-        let patient = free_since.is_none_or(|since| since.elapsed() < PATIENCE);
+        let patient = manners.free_since.is_none_or(|since| since.elapsed() < PATIENCE);
         match next_move(self.replica.name(), &ids, &view, patient) {
             Move::Take(lane) => {
-                *free_since = None;
+                manners.free_since = None;
+                if !patient {
+                    manners.keeps_until = Some(Instant::now() + self.replica.lease_length());
+                }
                 return self.take(lane);
             }
-            Move::GiveBack(lane) => self.give_back(lane),
-            Move::Stay if std::iter::once(&DUTY).chain(&ids).all(|lane| view.owners.contains_key(lane)) => {
-                *free_since = None;
+            Move::GiveBack(lane) if manners.keeps_until.is_none_or(|until| until < Instant::now()) => {
+                self.give_back(lane);
             }
-            Move::Stay => drop(free_since.get_or_insert_with(Instant::now)),
+            Move::GiveBack(_) => {}
+            Move::Stay if std::iter::once(&DUTY).chain(&ids).all(|lane| view.owners.contains_key(lane)) => {
+                manners.free_since = None;
+            }
+            Move::Stay => drop(manners.free_since.get_or_insert_with(Instant::now)),
         }
         Ok(false)
     }
@@ -200,6 +229,9 @@ impl Crew {
     }
 
     fn take(&self, lane: i64) -> Result<bool, ServiceError> {
+        if self.stop.is_cancelled() {
+            return Ok(false);
+        }
         let Ok(duty) = self.replica.take(lane)? else { return Ok(false) };
         let (holder, fence) = (self.replica.name(), duty.fence());
         if lane == DUTY {
@@ -219,28 +251,36 @@ impl Crew {
 
     fn give_back(self: &Arc<Self>, lane: i64) {
         let Some(duty) = self.owned().get(&lane).cloned() else { return };
-        if !self.leaving().insert(lane) {
+        if self.stop.is_cancelled() {
             return;
         }
         let crew = Arc::clone(self);
-        tokio::spawn(async move {
-            crew.hand_back(lane, duty).await;
-            crew.leaving().remove(&lane);
-        });
+        self.leaving().entry(lane).or_insert_with(|| tokio::spawn(async move { crew.hand_back(lane, duty).await }));
+    }
+
+    async fn hand_back_all(&self, which: impl Fn(i64) -> bool) {
+        let owned = self.owned().clone();
+        let chosen = owned.into_iter().filter(|(lane, _)| which(*lane));
+        join_all(chosen.map(|(lane, duty)| self.hand_back(lane, duty))).await;
     }
 
     async fn hand_back(&self, lane: i64, duty: Arc<Duty>) {
-        if duty.is_over() {
+        let clean = if duty.is_over() {
             // Another replica has it already: what is in flight is looked up there.
             self.lanes.abandon(lane);
+            false
         } else {
-            self.lanes.end(lane).await;
-        }
+            self.lanes.end(lane).await
+        };
         self.owned().remove(&lane);
-        tokio::task::block_in_place(|| self.replica.give_back(&duty));
+        if clean {
+            tokio::task::block_in_place(|| self.replica.give_back(&duty));
+        } else {
+            self.replica.let_go(&duty);
+        }
         if let Some(name) = self.maker.name(lane) {
             serve::lane_left(name);
-            tracing::info!(target = name, fence = duty.fence(), "gave the lane back");
+            tracing::info!(target = name, fence = duty.fence(), clean, "gave the lane back");
         }
     }
 
@@ -248,7 +288,7 @@ impl Crew {
         self.owned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn leaving(&self) -> MutexGuard<'_, HashSet<i64>> {
+    fn leaving(&self) -> MutexGuard<'_, HashMap<i64, JoinHandle<()>>> {
         self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,7 @@
 //! The lanes that run in this process, and what is handed over to them.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, Ordering},
@@ -34,7 +34,7 @@ struct Held {
     intake: Intake,
     stop: CancellationToken,
     /// `None` while it ends.
-    task: Option<JoinHandle<()>>,
+    task: Option<JoinHandle<bool>>,
 }
 
 /// What is known of a lane before it runs anywhere.
@@ -80,39 +80,46 @@ impl Lanes {
         let (pauses, at) = lane.store.lane_pauses(lane.id)?;
         lane.take_up_pauses(pauses, at, now_ms());
         let stop = CancellationToken::new();
+        match kind {
+            LaneKind::Records => lane.count_records()?,
+            LaneKind::Stateful => lane.state.waiting.store(lane.store.waiting(lane.id)?.len(), Ordering::SeqCst),
+        }
+        // Nothing is handed over until the lane stands here: it would read the store to its end, and miss what came after that.
+        let mut held = self.held_mut();
         let (intake, task) = match kind {
             LaneKind::Records => {
-                lane.count_records()?;
                 let queue = Arc::new(RecordQueue::new(lane.settings.max_bytes));
                 queue.read_anew();
                 let task = tokio::spawn(records::run(Arc::clone(&lane), Arc::clone(&queue), stop.clone()));
                 (Intake::Records(queue), task)
             }
             LaneKind::Stateful => {
-                let rows = lane.store.waiting(lane.id)?.len();
-                lane.state.waiting.store(rows, Ordering::SeqCst);
                 let (send, arrivals) = mpsc::unbounded_channel();
                 (Intake::Stateful(send), tokio::spawn(stateful::run(Arc::clone(&lane), arrivals, stop.clone())))
             }
         };
-        self.held_mut().insert(lane.id, Held { lane, intake, stop, task: Some(task) });
+        held.insert(lane.id, Held { lane, intake, stop, task: Some(task) });
         Ok(())
     }
 
-    /// Ends a lane once what is in flight has its answer; what it has not sent stays in the store.
-    pub async fn end(&self, id: i64) {
+    /// Ends a lane once what is in flight has its answer; what it has not sent stays in the store. Whether nothing of it is on its way
+    /// any more: a target may take longer to answer than is waited for here.
+    pub async fn end(&self, id: i64) -> bool {
         // It counts as running here until it has ended.
         let ending = self.held_mut().get_mut(&id).and_then(|held| {
             held.stop.cancel();
             Some((Arc::clone(&held.lane.name), held.task.take()?))
         });
-        let Some((name, mut task)) = ending else { return };
-        if tokio::time::timeout(LAST_WORDS, &mut task).await.is_err() {
+        let Some((name, mut task)) = ending else { return false };
+        let ended = tokio::time::timeout(LAST_WORDS, &mut task).await;
+        let clean = matches!(ended, Ok(Ok(true)));
+        if !clean {
             tracing::warn!(target = %name, "a lane did not end in time; its rows stay in the store");
             task.abort();
         }
         self.held_mut().remove(&id);
         self.abroad.left(id, now_ms());
+        clean
     }
 
     /// Ends a lane at once: it belongs to another replica already.
@@ -125,8 +132,7 @@ impl Lanes {
 
     /// Ends all of them.
     pub async fn end_all(&self) {
-        let ids: Vec<i64> = self.held().keys().copied().collect();
-        futures_util::future::join_all(ids.into_iter().map(|id| self.end(id))).await;
+        futures_util::future::join_all(self.ids().into_iter().map(|id| self.end(id))).await;
     }
 
     /// Tells the lanes of rows that are durable now.
@@ -179,8 +185,9 @@ impl Lanes {
         self.held().values().map(|held| Arc::clone(&held.lane)).collect()
     }
 
-    pub fn is_here(&self, id: i64) -> bool {
-        self.held().contains_key(&id)
+    /// Read before `abroad` is asked, which others lock while they hold this lock.
+    fn ids(&self) -> HashSet<i64> {
+        self.held().keys().copied().collect()
     }
 
     /// Lanes here of targets that hold one row for each key.
@@ -195,12 +202,17 @@ impl Lanes {
     pub fn full(&self) -> Option<Arc<str>> {
         let full = |lane: &Lane| lane.is_full() && lane.settings.when_full == WhenFull::Pause;
         let here = self.held().values().find(|held| full(&held.lane)).map(|held| Arc::clone(&held.lane.name));
-        here.or_else(|| self.abroad.full(|id| self.is_here(id)))
+        here.or_else(|| {
+            let ids = self.ids();
+            self.abroad.full(|id| ids.contains(&id))
+        })
     }
 
     /// Nothing waits that can go, here or elsewhere.
     pub fn is_idle(&self) -> bool {
-        self.held().values().all(|held| held.lane.state.is_idle()) && self.abroad.is_idle(|id| self.is_here(id))
+        let here = self.held().values().all(|held| held.lane.state.is_idle());
+        let ids = self.ids();
+        here && self.abroad.is_idle(|id| ids.contains(&id))
     }
 
     /// Sends what is there without waiting for full batches.

@@ -131,7 +131,8 @@ impl RecordQueue {
                     inner.caught_up = (!fed).then(Instant::now);
                     return true;
                 };
-                inner.behind = Some(last.id + 1);
+                let behind = last.id + 1;
+                inner.behind = Some(behind);
                 inner.caught_up = (!fed && rows.len() < CHUNK && end == i64::MAX).then(Instant::now);
                 for row in rows {
                     inner.newest = inner.newest.max(row.id);
@@ -141,6 +142,8 @@ impl RecordQueue {
                     inner.bytes += row.payload.len();
                     inner.rows.push_back(QueuedRow::new(row));
                 }
+                // Of those that were delivered before their turn none comes any more.
+                inner.jumped.retain(|id| *id >= behind);
             }
             Err(error) => tracing::error!(target = %lane.name, error = %error, "the lane can't read its rows"),
         }

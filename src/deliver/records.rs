@@ -45,8 +45,8 @@ const COUNT_EVERY: u32 = 30;
 
 type Sent = (Vec<QueuedRow>, Vec<Verdict>);
 
-/// Runs the lane until `stop`.
-pub(super) async fn run(lane: Arc<Lane>, queue: Arc<RecordQueue>, stop: CancellationToken) {
+/// Runs the lane until `stop`; whether nothing of it is on its way any more then.
+pub(super) async fn run(lane: Arc<Lane>, queue: Arc<RecordQueue>, stop: CancellationToken) -> bool {
     let limits = lane.connector.limits();
     let mut progress = Progress {
         circuit: Circuit::new(lane.settings.pause_after, lane.settings.probe_interval),
@@ -94,7 +94,9 @@ pub(super) async fn run(lane: Arc<Lane>, queue: Arc<RecordQueue>, stop: Cancella
     }
     if tokio::time::timeout(Duration::from_secs(10), lane.connector.close(&*lane.quota)).await.is_err() {
         tracing::warn!(target = %lane.name, "what the target still held did not go out in time; the next start goes on");
+        return false;
     }
+    sending.is_empty()
 }
 
 /// Another process writes the rows: how many there are stands in the store alone.

@@ -42,8 +42,12 @@ struct Progress {
     failed_at: HashMap<i64, u64>,
 }
 
-/// Runs the lane until `stop`.
-pub(super) async fn run(lane: Arc<Lane>, mut arrivals: mpsc::UnboundedReceiver<Enqueued>, stop: CancellationToken) {
+/// Runs the lane until `stop`; whether nothing of it is on its way any more then.
+pub(super) async fn run(
+    lane: Arc<Lane>,
+    mut arrivals: mpsc::UnboundedReceiver<Enqueued>,
+    stop: CancellationToken,
+) -> bool {
     let mut progress = Progress {
         backlog: Backlog::default(),
         queued: HashSet::new(),
@@ -101,6 +105,7 @@ pub(super) async fn run(lane: Arc<Lane>, mut arrivals: mpsc::UnboundedReceiver<E
         lane.finished(&mut progress, done);
     }
     lane.publish(&progress);
+    attempts.is_empty()
 }
 
 /// A row of a time when the clock was ahead must not wait for that time to come again.

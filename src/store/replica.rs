@@ -3,7 +3,11 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
@@ -39,8 +43,10 @@ pub struct Replica {
     fence: i64,
     session: Mutex<Connection>,
     kept: Mutex<Vec<Arc<Duty>>>,
-    /// Dropped, it ends the thread that renews.
+    /// Dropped, it ends the thread that renews. `None` once the replica has left.
     stop: Mutex<Option<mpsc::Sender<()>>>,
+    /// The database did not take the last lane back: no use to wait for each of the others.
+    unreachable: AtomicBool,
 }
 
 impl Replica {
@@ -54,7 +60,7 @@ impl Replica {
             .query_row(
                 &format!(
                     "UPDATE router SET fence = CASE WHEN holder = ?2 THEN fence ELSE fence + 1 END, holder = ?2,
-                       since = clock_timestamp(), expires_at = {LATER}
+                       since = clock_timestamp(), expires_at = GREATEST(expires_at, {LATER})
                      WHERE id = 1 AND (holder = ?2 OR expires_at IS NULL OR expires_at < clock_timestamp())
                      RETURNING fence, {NOW}"
                 ),
@@ -74,6 +80,7 @@ impl Replica {
             session: Mutex::new(session),
             kept: Mutex::default(),
             stop: Mutex::new(Some(stop)),
+            unreachable: AtomicBool::new(false),
         });
         replica.show_up(&replica.session())?;
         let weak = Arc::downgrade(&replica);
@@ -104,6 +111,9 @@ impl Replica {
     /// Takes a lane that is free; otherwise who owns it.
     pub fn take(&self, lane: i64) -> Result<Result<Arc<Duty>, String>, StoreError> {
         let session = self.session();
+        if self.has_left() {
+            return Err(StoreError::Closed);
+        }
         session.ensure()?;
         session.begin()?;
         let taken = self.take_in(&session, lane).and_then(|taken| {
@@ -149,11 +159,24 @@ impl Replica {
 
     /// Gives a lane back: whoever has less to do takes it within a second. Nothing of it may be on its way any more.
     pub fn give_back(&self, duty: &Duty) {
-        duty.end();
-        self.kept().retain(|kept| !std::ptr::eq(&**kept, duty));
+        self.let_go(duty);
+        if self.unreachable.load(Ordering::SeqCst) {
+            return;
+        }
         if let Err(error) = self.release(&self.session(), duty) {
+            self.unreachable.store(true, Ordering::SeqCst);
             tracing::warn!(error = %error, lane = duty.lane(), "the next owner has to wait for the lease to run out");
         }
+    }
+
+    /// Owns a lane no longer, of which something may still be on its way: its next owner has to wait for the lease to run out.
+    pub fn let_go(&self, duty: &Duty) {
+        duty.end();
+        self.kept().retain(|kept| !std::ptr::eq(&**kept, duty));
+    }
+
+    fn has_left(&self) -> bool {
+        self.stop.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
     fn release(&self, session: &Connection, duty: &Duty) -> Result<(), StoreError> {
@@ -161,6 +184,11 @@ impl Replica {
         let sql = "UPDATE leases SET expires_at = clock_timestamp() WHERE lane = ?1 AND fence = ?2";
         session.execute(sql, [duty.lane(), duty.fence()])?;
         Ok(())
+    }
+
+    /// How long its leases are.
+    pub fn lease_length(&self) -> Duration {
+        self.length
     }
 
     /// Gives back everything, and goes.
@@ -226,6 +254,10 @@ impl Replica {
 
     fn renew_all(&self, kept: &[Arc<Duty>]) -> Result<(), StoreError> {
         let session = self.session();
+        // Whoever had the session until now may have given lanes back with it, or left.
+        if self.has_left() {
+            return Ok(());
+        }
         session.ensure()?;
         if !self.hold_together(&session)? {
             let holder: String = session.query_row("SELECT holder FROM router WHERE id = 1", [], |row| row.get(0))?;
@@ -233,9 +265,10 @@ impl Replica {
             return Ok(());
         }
         self.show_up(&session)?;
-        for duty in kept {
+        for duty in kept.iter().filter(|duty| !duty.is_over()) {
             self.renew_one(&session, duty)?;
         }
+        self.unreachable.store(false, Ordering::SeqCst);
         Ok(())
     }
 
@@ -270,7 +303,7 @@ impl Replica {
 
     /// Keeps versions before from working; `false` when one does already.
     fn hold_together(&self, session: &Connection) -> sql::Result<bool> {
-        let sql = format!("UPDATE router SET expires_at = {LATER} WHERE id = 1 AND fence = ?2");
+        let sql = format!("UPDATE router SET expires_at = GREATEST(expires_at, {LATER}) WHERE id = 1 AND fence = ?2");
         Ok(session.execute(&sql, params![(self.length + SLACK).as_secs_f64(), self.fence])? == 1)
     }
 
