@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use divan::{Bencher, black_box, counter::ItemsCount};
 use findings_router::{
-    decode::decode,
+    decode::{compliances, decode, evidence},
     finding::{Finding, History, RawMessage},
     route::{LiveRoutes, RouteLimits},
     siblings::{Failing, Siblings},
@@ -267,11 +267,11 @@ fn shown_as_map(finding: &Finding) -> rhai::Map {
     {
         map.insert(key.into(), value.into());
     }
-    for (key, words) in [("categories", &finding.categories), ("compliances", &finding.compliances)] {
+    for (key, words) in [("categories", finding.categories.clone()), ("compliances", compliances(finding))] {
         let words: rhai::Array = words.iter().map(|word| word.as_str().into()).collect();
         map.insert(key.into(), words.into());
     }
-    for (key, pairs) in [("tags", &finding.tags), ("extra", &finding.extra)] {
+    for (key, pairs) in [("tags", finding.tags.clone()), ("extra", evidence(finding))] {
         let pairs: rhai::Map = pairs.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect();
         map.insert(key.into(), pairs.into());
     }

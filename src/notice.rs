@@ -3,6 +3,7 @@
 use connectors::{Notice, SendOptions};
 
 use crate::{
+    decode,
     finding::Finding,
     route::Send,
     store::{Known, Payload},
@@ -96,9 +97,9 @@ pub fn notice(finding: &Finding, known: &Known, score: i64, env: &str) -> Notice
         ccrn: finding.ccrn.clone(),
         owner,
         tags: finding.tags.clone(),
-        extra: finding.extra.clone(),
+        extra: decode::evidence(finding),
         categories: finding.categories.clone(),
-        compliances: finding.compliances.clone(),
+        compliances: decode::compliances(finding),
         introduced_by: finding.introduced_by.clone(),
         resolved_by: finding.resolved_by.clone(),
         failing_since_ms: known.failing_since,

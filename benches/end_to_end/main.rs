@@ -53,6 +53,9 @@ struct Args {
     /// Events a second of `soak`; the default is ten times 40 million a week.
     #[arg(long, default_value_t = 660)]
     rate: u64,
+    /// Routers of `soak`, on one queue and one database.
+    #[arg(long, default_value_t = 3)]
+    replicas: usize,
     /// Messages that c7n-mailer is given.
     #[arg(long, default_value_t = 1_000)]
     mailer_messages: u64,
@@ -82,7 +85,7 @@ async fn main() {
             "postgres" => replicas::throughput(args.events, ours).await,
             "takeover" => replicas::takeover(args.events).await,
             "backlog" => replicas::backlog(args.backlog).await,
-            "soak" => soak::soak(args.minutes, args.rate).await,
+            "soak" => soak::soak(args.minutes, args.rate, args.replicas).await,
             "burst" => scenes::burst(args.burst_events, args.burst_seconds).await,
             "hold" => scenes::hold(args.held).await,
             "mailer" => scenes::mailer(args.mailer_messages, ours).await,

@@ -13,14 +13,19 @@ use crate::{
 /// Ten seconds of each five minutes bring ten times as much.
 const BURST: (u64, u64, u64) = (300, 10, 10);
 
-/// One line each minute: memory, handles, bytes stored, latency.
-pub async fn soak(minutes: u64, rate: u64) {
-    println!("\nsoak: {rate} events a second for {minutes} min, ten times that in 10 s of each 5 min, over PostgreSQL");
+/// One line each minute: memory of the largest replica, handles, bytes stored, latency.
+pub async fn soak(minutes: u64, rate: u64, replicas: usize) {
+    println!(
+        "\nsoak: {rate} events a second for {minutes} min, ten times that in 10 s of each 5 min, over PostgreSQL; \
+         replicas: {replicas}"
+    );
     let company = Company::found_with(Keeps::Postgres, FAST, FAST).await;
-    let router = Running(company.start());
+    let mut routers = vec![Running(company.start())];
     wait(|| company.sims.aws.request_count() > 0).await;
+    routers.extend((1..replicas).map(|number| Running(company.start_another(number))));
     println!("  minute  events     resident MB  handles  stored MB  not yet in Splunk  CPU %");
-    let (started, mut sent, mut cpu) = (Instant::now(), 0_u64, process::cpu(router.pid()));
+    let used = || routers.iter().map(|router| process::cpu(router.pid())).sum::<Duration>();
+    let (started, mut sent, mut cpu) = (Instant::now(), 0_u64, used());
     let mut checks = Scan::new(scan(u64::MAX / 2, 0.02));
     let mut said = 0;
     for second in 0..minutes * 60 {
@@ -34,11 +39,11 @@ pub async fn soak(minutes: u64, rate: u64) {
         }
         if (second + 1) / 60 > said {
             said = (second + 1) / 60;
-            let (resident, _) = process::memory(router.pid());
-            let now = process::cpu(router.pid());
+            let resident = routers.iter().map(|router| process::memory(router.pid()).0).fold(0.0, f64::max);
+            let now = used();
             println!(
                 "  {said:>6}  {sent:>9}  {resident:>11.1}  {:>7}  {:>9.1}  {:>17}  {:>5.1}",
-                handles(router.pid()),
+                routers.iter().map(|router| handles(router.pid())).sum::<usize>(),
                 ratio(company.stored_bytes(), 1_000_000),
                 sent - company.sims.splunk.distinct(),
                 now.saturating_sub(cpu).as_secs_f64() / 0.6
@@ -49,7 +54,7 @@ pub async fn soak(minutes: u64, rate: u64) {
     wait(|| company.sims.splunk.distinct() >= sent).await;
     let metrics = company.metrics().await;
     for (target, urgent, words) in [("siem", "no", "Splunk"), ("soc", "yes", "JIRA, urgent"), ("devs", "no", "Slack")] {
-        row(&format!("{words}: sent to accepted"), latency(&metrics, target, urgent));
+        row(&format!("{words}, by the first replica: sent to accepted"), latency(&metrics, target, urgent));
     }
     row("events more than once in Splunk", company.sims.splunk.count() - sent);
 }

@@ -10,7 +10,7 @@ use super::{
     DecodeError,
     value::{Members, any_text, bool_of, canonical, number_of, text_of, time_of, word_of, words_of},
 };
-use crate::finding::{Finding, Version};
+use crate::finding::{Finding, Unread, Version};
 
 /// Keys that may differ between two deliveries of one and the same version: who touched it, what caused the run, sort
 /// keys and hashes that the platform derives; the dates stand in the version itself.
@@ -59,8 +59,8 @@ fn set(finding: &mut Finding, newest: &mut i64, key: &str, value: &RawValue) {
         "service" => finding.service = word(),
         "region" => finding.region = word(),
         "riskLevel" => finding.risk = text_of(value).unwrap_or_default().as_ref().into(),
-        "categories" => finding.categories = words_of(value),
-        "compliances" => finding.compliances = words_of(value),
+        "categories" => finding.categories = words_of(value.get()),
+        "compliances" => finding.compliances = Unread(value.get().into()),
         "message" => finding.message = word(),
         "resource" => finding.resource = word(),
         "resourceName" => finding.resource_name = word(),
@@ -81,10 +81,10 @@ fn set(finding: &mut Finding, newest: &mut i64, key: &str, value: &RawValue) {
         }
         "createdDate" => finding.created_at = time_of(value),
         "ccrn" => finding.ccrn = word(),
-        "tags" => finding.tags = words_of(value).iter().map(|tag| split_tag(tag)).collect(),
+        "tags" => finding.tags = words_of(value.get()).iter().map(|tag| split_tag(tag)).collect(),
         "cost" => finding.cost = number_of(value),
         "waste" => finding.waste = number_of(value),
-        "extradata" => finding.extra = extra(value),
+        "extradata" => finding.extra = Unread(value.get().into()),
         "ttl" => finding.ttl = time_of(value),
         "eventId" => finding.real_time = !word().is_empty(),
         "resolutionPageURL" | "resolutionPageUrl" | "resolution-page-url" => finding.fix_url = word(),
@@ -101,9 +101,14 @@ fn split_tag(tag: &str) -> (String, String) {
     (key.to_owned(), value.to_owned())
 }
 
-/// `[{name, label, value}]`, or an object of values.
-fn extra(value: &RawValue) -> Vec<(String, String)> {
-    if let Ok(items) = serde_json::from_str::<Vec<Members<'_>>>(value.get()) {
+/// The standards that a check belongs to, e.g. `CIS-V8`; what is no text or number is left out.
+pub fn compliances(finding: &Finding) -> Vec<String> {
+    words_of(&finding.compliances.0)
+}
+
+/// The evidence in `extradata`, `[{name, label, value}]` or an object of values: name and value as text, in the order received.
+pub fn evidence(finding: &Finding) -> Vec<(String, String)> {
+    if let Ok(items) = serde_json::from_str::<Vec<Members<'_>>>(&finding.extra.0) {
         return items
             .iter()
             .map(|item| {
@@ -113,7 +118,7 @@ fn extra(value: &RawValue) -> Vec<(String, String)> {
             })
             .collect();
     }
-    let Ok(members) = serde_json::from_str::<Members<'_>>(value.get()) else { return Vec::new() };
+    let Ok(members) = serde_json::from_str::<Members<'_>>(&finding.extra.0) else { return Vec::new() };
     members.0.iter().map(|(key, value)| (key.to_string(), any_text(value))).collect()
 }
 

@@ -6,8 +6,9 @@ mod check;
 mod json_api;
 mod value;
 
+pub use check::{compliances, evidence};
 use serde_json::value::RawValue;
-use value::{Members, text_of};
+use value::{Members, Object, text_of};
 
 use crate::finding::{Finding, RawMessage};
 
@@ -88,8 +89,14 @@ fn unwrap_text(text: &str, received_at: i64, depth: usize, decoded: &mut Decoded
     }
     match text.as_bytes().first() {
         None => decoded.reject(DecodeError::Empty, text),
-        Some(b'{') => match Members::of_message(text) {
-            Ok(members) => unwrap_object(text, &members, received_at, depth, decoded),
+        Some(b'{') => match Object::of_message(text) {
+            Ok(Object::Envelope(members, inner)) => match members.get("Type").and_then(text_of) {
+                Some(kind) if kind.ends_with("Confirmation") => {
+                    decoded.reject(DecodeError::Confirmation(kind.into_owned()), text);
+                }
+                _ => unwrap_text(&inner, received_at, depth + 1, decoded),
+            },
+            Ok(Object::Other(members)) => unwrap_object(text, &members, received_at, depth, decoded),
             Err(error) => decoded.reject(DecodeError::NotJson(error.to_string()), text),
         },
         Some(b'[') => match serde_json::from_str::<Vec<&RawValue>>(text) {
@@ -120,14 +127,6 @@ fn unwrap_text(text: &str, received_at: i64, depth: usize, decoded: &mut Decoded
 }
 
 fn unwrap_object(text: &str, members: &Members<'_>, received_at: i64, depth: usize, decoded: &mut Decoded) {
-    // SNS: `Message` is text that holds the next level.
-    if let (Some(inner), Some(_)) = (members.get("Message").and_then(text_of), members.get("TopicArn")) {
-        let kind = members.get("Type").and_then(text_of).unwrap_or_default();
-        if kind.ends_with("Confirmation") {
-            return decoded.reject(DecodeError::Confirmation(kind.into_owned()), text);
-        }
-        return unwrap_text(&inner, received_at, depth + 1, decoded);
-    }
     if let Some(Ok(records)) =
         members.get("Records").map(|records| serde_json::from_str::<Vec<&RawValue>>(records.get()))
     {

@@ -27,12 +27,13 @@ fn reason(text: &str) -> DecodeError {
 fn every_known_field_is_read_and_the_text_is_kept() {
     let finding = one(CHECK);
     assert_eq!(&*finding.json, CHECK);
-    assert_eq!((finding.risk, finding.status), (Risk::Medium, Status::Failure));
+    assert_eq!((&finding.risk, &finding.status), (&Risk::Medium, &Status::Failure));
     assert_eq!(finding.cloud_account, "012345678901");
     assert_eq!(finding.message, "Bucket is \"open\".");
     assert_eq!(finding.tags[1], ("url".into(), "https://x.example::8443".into()));
     assert_eq!(finding.tags[2], ("bare".into(), String::new()));
-    assert_eq!(finding.extra, [("LocationConstraint".into(), "ap-southeast-2".into())]);
+    assert_eq!(compliances(&finding), ["AWAF"]);
+    assert_eq!(evidence(&finding), [("LocationConstraint".into(), "ap-southeast-2".into())]);
     assert_eq!(finding.version.time_ms, 1_720_309_659_393);
     assert_eq!(finding.modified_at, Some(1_720_309_659_393));
     assert_eq!(finding.event_id.len(), 64);
@@ -61,6 +62,21 @@ fn q1_the_same_check_has_the_same_event_id_in_every_envelope() {
     for (name, body) in envelopes(CHECK) {
         assert_eq!(one(&body).event_id, expected, "{name}");
     }
+}
+
+#[test]
+fn a_field_called_message_makes_no_envelope_of_a_check() {
+    for value in ["\"x\"", "\"x\\ud800\"", "7", "null", "{\"a\":1}"] {
+        let text = CHECK.replacen('{', &format!("{{\"Message\":{value},"), 1);
+        let finding = one(&text);
+        assert_eq!(&*finding.json, text);
+        let known = finding.version == one(CHECK).version;
+        assert_eq!(known, value == "null", "{value}: a field that says something is another version");
+    }
+    // Of an envelope that says it twice, the last one counts.
+    let envelope = json!({ "Type": "Notification", "TopicArn": "a", "Message": CHECK }).to_string();
+    let twice = envelope.replacen('{', "{\"Message\":\"lost\",", 1);
+    assert_eq!(one(&twice).event_id, one(CHECK).event_id);
 }
 
 #[test]

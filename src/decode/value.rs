@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use memchr::{memchr, memchr3};
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
@@ -20,29 +21,69 @@ impl<'a> Members<'a> {
 
 impl Members<'_> {
     /// By name; of a repeated key, the last one counts.
-    pub fn sorted<'m>(&'m self, name: impl Fn(&'m str) -> &'m str) -> Vec<(&'m str, &'m RawValue)> {
-        let mut sorted: Vec<(&str, &RawValue)> = self.0.iter().map(|(key, value)| (name(key), *value)).collect();
-        sorted.sort_by_key(|(key, _)| *key);
+    pub fn sorted<'m>(&'m self, name: impl Fn(&'m str) -> &'m str) -> impl Iterator<Item = (&'m str, &'m RawValue)> {
+        let keyed = self.0.iter().map(|(key, value)| (name(key), *value)).map(|(key, value)| (start(key), key, value));
+        let mut sorted: Vec<(u64, &str, &RawValue)> = keyed.collect();
+        sorted.sort_by(|one, other| one.0.cmp(&other.0).then_with(|| one.1.cmp(other.1)));
         sorted.dedup_by(|later, kept| {
-            let same = later.0 == kept.0;
+            let same = later.1 == kept.1;
             if same {
-                kept.1 = later.1;
+                kept.2 = later.2;
             }
             same
         });
-        sorted
+        sorted.into_iter().map(|(_, key, value)| (key, value))
     }
+}
+
+/// The first eight bytes of a key as a number that sorts like them: it settles nearly every comparison.
+fn start(key: &str) -> u64 {
+    let mut bytes = [0; 8];
+    let length = key.len().min(8);
+    bytes[..length].copy_from_slice(&key.as_bytes()[..length]);
+    u64::from_be_bytes(bytes)
 }
 
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
-impl<'a> Members<'a> {
-    /// Reads the object of a message: a check has some 40 keys, so there is room for them from the start.
+/// The object of a message.
+pub enum Object<'a> {
+    /// What SNS wraps a message in, and the text within.
+    Envelope(Members<'a>, Cow<'a, str>),
+    Other(Members<'a>),
+}
+
+impl<'a> Object<'a> {
+    /// The text in an envelope is most of a message, so it is read on the way and not skipped first.
     pub fn of_message(text: &'a str) -> serde_json::Result<Self> {
+        let mut message = None;
+        match (Members::read(text, Some(&mut message)), message) {
+            (Ok(members), None) => Ok(Self::Other(members)),
+            (Ok(members), Some(message)) if members.get("TopicArn").is_some() => Ok(Self::Envelope(members, message)),
+            // A `Message` that is no text, or has half a surrogate pair, or is a field of something else.
+            _ => {
+                let members = Members::of_message(text)?;
+                Ok(match (members.get("Message").and_then(text_of), members.get("TopicArn")) {
+                    (Some(message), Some(_)) => Self::Envelope(members, message),
+                    _ => Self::Other(members),
+                })
+            }
+        }
+    }
+}
+
+impl<'a> Members<'a> {
+    /// Reads an object whole.
+    pub fn of_message(text: &'a str) -> serde_json::Result<Self> {
+        Self::read(text, None)
+    }
+
+    /// A check has some 40 keys, so there is room for them from the start. `Message` is left out where its text is asked for.
+    fn read(text: &'a str, message: Option<&mut Option<Cow<'a, str>>>) -> serde_json::Result<Self> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
-        let members = deserializer.deserialize_map(MembersVisitor { room: 48 })?;
+        let members = deserializer.deserialize_map(MembersVisitor { room: 48, message })?;
         deserializer.end()?;
         Ok(Self(members))
     }
@@ -51,25 +92,29 @@ impl<'a> Members<'a> {
 /// The objects within a check have two to five keys.
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MembersVisitor { room: 5 }).map(Members)
+        deserializer.deserialize_map(MembersVisitor { room: 5, message: None }).map(Members)
     }
 }
 
-struct MembersVisitor {
+struct MembersVisitor<'m, 'a> {
     room: usize,
+    message: Option<&'m mut Option<Cow<'a, str>>>,
 }
 
-impl<'de> Visitor<'de> for MembersVisitor {
+impl<'de> Visitor<'de> for MembersVisitor<'_, 'de> {
     type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members = Vec::with_capacity(self.room);
-        while let Some((key, value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
-            members.push((key.0, value));
+        while let Some(key) = map.next_key::<Key<'de>>()? {
+            match &mut self.message {
+                Some(message) if key.0 == "Message" => **message = Some(map.next_value::<Key<'de>>()?.0),
+                _ => members.push((key.0, map.next_value::<&RawValue>()?)),
+            }
         }
         Ok(members)
     }
@@ -81,7 +126,7 @@ pub fn text_of(value: &RawValue) -> Option<Cow<'_, str>> {
     if !raw.starts_with('"') {
         return None;
     }
-    if raw.contains('\\') {
+    if memchr(b'\\', raw.as_bytes()).is_some() {
         return Some(match serde_json::from_str::<String>(raw) {
             Ok(text) => Cow::Owned(text),
             // A lone surrogate is valid JSON and no text: it becomes replacement marks instead of losing the rest.
@@ -123,8 +168,8 @@ pub fn bool_of(value: &RawValue) -> bool {
 }
 
 /// The strings of an array; what is no string or number is left out.
-pub fn words_of(value: &RawValue) -> Vec<String> {
-    let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(value.get()) else { return Vec::new() };
+pub fn words_of(array: &str) -> Vec<String> {
+    let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(array) else { return Vec::new() };
     items.into_iter().filter_map(|item| word_of(item).map(Cow::into_owned)).collect()
 }
 
@@ -139,7 +184,8 @@ const CANONICAL_DEPTH: u8 = 16;
 /// The same text for the same value: white space, escapes, the order of keys and repeated keys mean nothing.
 pub fn canonical(value: &RawValue) -> Cow<'_, str> {
     let raw = value.get();
-    if !raw.bytes().any(|byte| matches!(byte, b'{' | b'\\' | b' ' | b'\n' | b'\r' | b'\t')) {
+    let none_of = |one, two, three| memchr3(one, two, three, raw.as_bytes()).is_none();
+    if none_of(b'{', b'\\', b' ') && none_of(b'\n', b'\r', b'\t') {
         return Cow::Borrowed(raw);
     }
     let mut out = String::with_capacity(raw.len());

@@ -17,7 +17,7 @@ mod view;
 use std::{
     collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -28,7 +28,7 @@ pub use digest::window_end;
 pub use engine::glob;
 pub use lint::{Hint, Level, lint};
 pub use live::LiveRoutes;
-use rhai::{AST, Engine, Module, Scope};
+use rhai::{AST, Caches, Engine, Module, Scope};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 pub use summary::summary;
@@ -93,6 +93,9 @@ pub struct Routes {
 struct Script {
     name: String,
     ast: AST,
+    /// Functions that its calls resolved to, by the types of their arguments. For this script alone: they are known by
+    /// a hash of name and types, which two scripts share.
+    caches: Mutex<Caches>,
     scores: bool,
     routes: bool,
 }
@@ -139,7 +142,7 @@ impl Routes {
                         problems.push(RouteError { at: directory.join(file).display().to_string(), problem });
                     }
                     let name = file.trim_end_matches(".rhai").to_owned();
-                    scripts.push(Script { name, ast, scores, routes });
+                    scripts.push(Script { name, ast, caches: Mutex::default(), scores, routes });
                 }
                 Err(problem) => problems.push(problem),
             }

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use rhai::{Array, Dynamic, Engine, ImmutableString, Map};
 
-use crate::finding::{Change, Finding, History, Muting};
+use crate::{
+    decode,
+    finding::{Change, Finding, History, Muting},
+};
 
 /// `finding` in a script.
 #[derive(Clone)]
@@ -102,9 +105,9 @@ getters! {
         "suppressed" => |view: &mut View| view.finding.suppressed,
         "not_scored" => |view: &mut View| view.finding.not_scored,
         "categories" => move |view: &mut View| shown.list(&view.finding.categories),
-        "compliances" => move |view: &mut View| shown.list(&view.finding.compliances),
+        "compliances" => move |view: &mut View| shown.list(&decode::compliances(&view.finding)),
         "tags" => move |view: &mut View| shown.map(&view.finding.tags),
-        "extra" => move |view: &mut View| shown.map(&view.finding.extra),
+        "extra" => move |view: &mut View| shown.map(&decode::evidence(&view.finding)),
         "cost" => |view: &mut View| view.finding.cost,
         "waste" => |view: &mut View| view.finding.waste,
         "created_at" => |view: &mut View| time(view.finding.created_at),

@@ -97,6 +97,39 @@ fn a_script_that_takes_too_long_is_stopped_and_says_so() {
 }
 
 #[test]
+fn functions_of_the_same_name_stay_those_of_their_script_however_often_it_runs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, text) in [
+        ("shared.rhai", "fn far(n) { n + 100 }"),
+        (
+            "a.rhai",
+            "fn own(n) { n + 1 }\nfn score(finding, score) { if score == 0 { far(own(score)) / 4 } else { exit(7) } }",
+        ),
+        ("b.rhai", "fn own(n) { n * 2 }\nfn score(finding, score) { own(score) }\nfn route(finding) { own(\"x\") }"),
+        ("c.rhai", "fn own(n) {\n  send(n, #{ priority: n.len() })\n}\nfn route(finding) { own(\"siem\") }"),
+        ("d.rhai", "fn score(finding, score) { exit(score + 1); 0 }"),
+    ] {
+        std::fs::write(folder.path().join(name), text).expect("written");
+    }
+    let routes = Routes::load(folder.path(), &RouteLimits::default()).expect("they compile");
+    let decide =
+        || routes.decide(&finding(), Change::Opened, &Arc::new(History::default()), false, &RouteLimits::default());
+    let first = decide();
+    assert_eq!(first.scores, [("a".into(), 25), ("b".into(), 50), ("d".into(), 51)]);
+    assert_eq!(first.actions.len(), 1, "{:?}", first.actions);
+    assert_eq!((first.failures[0].at.as_str(), first.failures.len()), ("b.rhai:1:15", 1), "{:?}", first.failures);
+    for _ in 0..5 {
+        assert_eq!(decide(), first);
+    }
+    // At once, too: what one of them keeps for the next time is not waited for.
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..50).for_each(|_| assert_eq!(decide(), first)));
+        }
+    });
+}
+
+#[test]
 fn a_recursion_without_end_is_parked() {
     let scripts = [("a.rhai", "fn again(n) { again(n + 1) }\nfn route(finding) { again(0) }")];
     let decision = decide(&scripts).expect("compiles");
