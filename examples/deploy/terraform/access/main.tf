@@ -75,6 +75,15 @@ data "aws_iam_policy_document" "router" {
   }
 
   dynamic "statement" {
+    for_each = length(var.database_user_arns) > 0 ? [var.database_user_arns] : []
+    content {
+      sid       = "Database"
+      actions   = ["rds-db:connect"]
+      resources = statement.value
+    }
+  }
+
+  dynamic "statement" {
     for_each = length(var.remediation_topic_arns) > 0 ? [var.remediation_topic_arns] : []
     content {
       sid = "Remediation"

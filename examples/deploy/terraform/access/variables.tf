@@ -51,6 +51,16 @@ variable "secret_arns" {
   default     = []
 }
 
+variable "database_user_arns" {
+  description = "Users of databases that the router comes in as by IAM, like arn:aws:rds-db:REGION:ACCOUNT:dbuser:db-ABC/router_iam."
+  type        = list(string)
+  default     = []
+  validation {
+    condition     = alltrue([for arn in var.database_user_arns : can(regex(":dbuser:[^/*]+/[^/*]+$", arn))])
+    error_message = "Each names one database by its resource id and one user; the module database gives it as iam_user_arn."
+  }
+}
+
 variable "remediation_topic_arns" {
   description = "Topics of targets with `type: sns`."
   type        = list(string)

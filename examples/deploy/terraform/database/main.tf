@@ -1,9 +1,15 @@
 # The store that replicas share: PostgreSQL, reached over TLS only, with a password that stands in no state and no plan.
 
+data "aws_partition" "current" {}
+data "aws_region" "current" {}
+data "aws_caller_identity" "current" {}
+
 locals {
   family   = "postgres${split(".", var.engine_version)[0]}"
   database = "findings"
   username = "router"
+  # Of its own: a user that may come in by IAM may no longer do so by password.
+  iam_username = "router_iam"
 }
 
 ephemeral "aws_secretsmanager_random_password" "new" {
@@ -93,6 +99,8 @@ resource "aws_db_instance" "store" {
   username            = local.username
   password_wo         = jsondecode(ephemeral.aws_secretsmanager_secret_version.password.secret_string)["password"]
   password_wo_version = var.password_version
+
+  iam_database_authentication_enabled = var.iam_authentication
 
   storage_type          = "gp3"
   allocated_storage     = var.storage_gb.initial

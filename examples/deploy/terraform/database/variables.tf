@@ -75,6 +75,12 @@ variable "password_version" {
   }
 }
 
+variable "iam_authentication" {
+  description = "AWS decides who comes in, beside the password. README.md says what else it takes."
+  type        = bool
+  default     = false
+}
+
 variable "backup_days" {
   description = "How long backups are kept."
   type        = number

@@ -42,12 +42,13 @@ run "everything_that_a_target_may_need" {
   variables {
     trusted_services       = ["pods.eks.amazonaws.com"]
     secret_arns            = ["arn:aws:secretsmanager:eu-west-1:111122223333:secret:targets-Ab12Cd"]
+    database_user_arns     = ["arn:aws:rds-db:eu-west-1:111122223333:dbuser:db-ABC123/router_iam"]
     remediation_topic_arns = ["arn:aws:sns:eu-west-1:111122223333:remediate"]
     archive                = { bucket_arn = "arn:aws:s3:::acme-checks" }
     kms_key_arns           = { queues = ["arn:aws:kms:eu-west-1:111122223333:key/0b2f"] }
   }
   assert {
-    condition     = toset([for statement in data.aws_iam_policy_document.router.statement : statement.sid]) == toset(["Queues", "Secrets", "Remediation", "ArchivePuts", "ArchiveProbe", "KeyQueues"])
+    condition     = toset([for statement in data.aws_iam_policy_document.router.statement : statement.sid]) == toset(["Queues", "Secrets", "Database", "Remediation", "ArchivePuts", "ArchiveProbe", "KeyQueues"])
     error_message = "a statement for each use"
   }
   assert {
