@@ -36,3 +36,4 @@ mod tally;
 pub mod telemetry;
 pub mod track;
 mod upkeep;
+mod vital;

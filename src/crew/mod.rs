@@ -22,6 +22,7 @@ use crate::{
     serve,
     service::ServiceError,
     store::{Duty, Replica, Store, StoreError},
+    vital::Vital,
 };
 
 /// How often a replica looks what there is to take or to give.
@@ -142,6 +143,7 @@ impl Crew {
     }
 
     async fn run(self: Arc<Self>) {
+        let _vital = Vital;
         let mut manners = Manners::default();
         loop {
             self.drop_lost();

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     clock,
     lease::{Lease, View},
+    vital::Vital,
 };
 
 /// Stands in the row of `router`, as long as any replica that knows of leases is there: those of versions before, which would do
@@ -332,6 +333,7 @@ impl Drop for Replica {
 
 /// Renews until the replica leaves.
 fn keep(replica: &Weak<Replica>, stopped: &mpsc::Receiver<()>) {
+    let _vital = Vital;
     let Some(mut wait) = replica.upgrade().map(|replica| replica.length / 6) else { return };
     // A sender that is dropped says stop as well.
     while let Err(mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(wait) {
