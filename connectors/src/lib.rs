@@ -12,6 +12,7 @@ pub mod file;
 mod gate;
 pub mod http;
 pub mod jira;
+mod ledger;
 mod notice;
 mod record;
 pub mod slack;
@@ -21,9 +22,10 @@ pub mod text;
 
 pub use config::{ConfigError, ContentKind, KINDS, connect, content_kind, keys, makes_tickets, without_value};
 pub use delivery::{
-    Accepted, Connector, Content, Delivery, Found, Health, Ledger, LedgerState, Limits, Quota, QuotaClosed, Rate,
-    Receipt, Record, Scope, SendOptions, UnknownPolicy, Verdict, Wanted, fingerprint,
+    Connector, Content, Delivery, Found, Health, Limits, Quota, QuotaClosed, Rate, Record, Scope, SendOptions,
+    UnknownPolicy, Verdict, Wanted, fingerprint,
 };
 pub use gate::Gate;
 pub use http::{Answer, Http, HttpOptions};
+pub use ledger::{Accepted, Ledger, LedgerState, Receipt};
 pub use notice::{Member, Notice};
