@@ -86,7 +86,7 @@ impl Finding {
 }
 
 /// A value of the check as JSON, empty when missing. It is read when somebody asks for it: most checks pass, and then nobody
-/// does, while taking lists apart is a sixth of what decoding a check costs.
+/// does, while taking lists apart is an eighth of what decoding a check costs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unread(pub Box<str>);
 
@@ -300,12 +300,12 @@ pub struct RawMessage {
     /// When it was sent to the queue (SQS SentTimestamp), else when it was received.
     pub sent_at: i64,
     /// Message id, receive count and the like: shown with a dead letter.
-    pub meta: Vec<(String, String)>,
+    pub meta: Vec<(&'static str, String)>,
 }
 
 impl RawMessage {
     /// Sent through again because this script had failed on it.
     pub fn only_script(&self) -> Option<&str> {
-        self.meta.iter().find(|(key, _)| key == "script").map(|(_, script)| script.as_str())
+        self.meta.iter().find(|(key, _)| *key == "script").map(|(_, script)| script.as_str())
     }
 }

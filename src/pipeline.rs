@@ -216,7 +216,7 @@ impl Pipeline {
                 body: message.body.clone(),
                 received_at: message.at,
                 sent_at: message.at,
-                meta: message.script.iter().map(|script| ("script".to_owned(), script.clone())).collect(),
+                meta: message.script.iter().map(|script| ("script", script.clone())).collect(),
             })
             .collect();
         let decided = tokio::task::block_in_place(|| self.engine.decide(&messages));

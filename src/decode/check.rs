@@ -124,7 +124,8 @@ pub fn evidence(finding: &Finding) -> Vec<(String, String)> {
 
 /// What is missing is taken from the id and the CCRN; the id itself from CCRN and rule.
 fn complete(finding: &mut Finding) -> Result<(), DecodeError> {
-    let ccrn = finding.ccrn.clone();
+    // Lent out, not copied; what is refused needs neither.
+    let ccrn = std::mem::take(&mut finding.ccrn);
     let mut of_ccrn = ccrn.splitn(6, ':').skip(1);
     let mut part = || of_ccrn.next().unwrap_or_default();
     let (provider, account, service, region, resource) = (part(), part(), part(), part(), part());
@@ -134,7 +135,7 @@ fn complete(finding: &mut Finding) -> Result<(), DecodeError> {
         }
         finding.id = format!("ccc:{account}:{}:{service}:{region}:{resource}", finding.rule_id);
     }
-    let id = finding.id.clone();
+    let id = std::mem::take(&mut finding.id);
     // At most six parts: the last is the resource verbatim, which may hold colons and slashes.
     let mut of_id = id.splitn(6, ':').skip(1);
     let mut part = || of_id.next().unwrap_or_default();
@@ -150,6 +151,8 @@ fn complete(finding: &mut Finding) -> Result<(), DecodeError> {
             (if first.is_empty() { second } else { first }).clone_into(field);
         }
     }
+    finding.ccrn = ccrn;
+    finding.id = id;
     Ok(())
 }
 

@@ -79,7 +79,7 @@ impl FileSource {
             if more && !body.trim_ascii().is_empty() {
                 count += 1;
                 let now = now_ms();
-                let meta = vec![("line".to_owned(), count.to_string())];
+                let meta = vec![("line", count.to_string())];
                 let message = RawMessage { source: Arc::clone(&self.name), body, received_at: now, sent_at: now, meta };
                 batch.push(Taken { message, receipt: Receipt::None });
             }

@@ -184,22 +184,19 @@ impl SqsSource {
         messages
             .into_iter()
             .map(|message| {
-                let attribute = |name| message.attributes.as_ref().and_then(|all| all.get(&name)).map(String::as_str);
-                let sent_at = attribute(MessageSystemAttributeName::SentTimestamp).and_then(|at| at.parse().ok());
-                let count = attribute(MessageSystemAttributeName::ApproximateReceiveCount).unwrap_or("1");
-                let mut meta = vec![("receive_count".to_owned(), count.to_owned())];
+                let mut attributes = message.attributes.unwrap_or_default();
+                let sent_at = attributes.get(&MessageSystemAttributeName::SentTimestamp).and_then(|at| at.parse().ok());
+                let count = attributes.remove(&MessageSystemAttributeName::ApproximateReceiveCount);
+                let mut meta = Vec::with_capacity(5);
+                meta.push(("receive_count", count.unwrap_or_else(|| "1".to_owned())));
                 for (key, name) in [
                     ("sent_at", MessageSystemAttributeName::SentTimestamp),
                     ("first_received_at", MessageSystemAttributeName::ApproximateFirstReceiveTimestamp),
                     ("group", MessageSystemAttributeName::MessageGroupId),
                 ] {
-                    if let Some(value) = attribute(name) {
-                        meta.push((key.to_owned(), value.to_owned()));
-                    }
+                    meta.extend(attributes.remove(&name).map(|value| (key, value)));
                 }
-                if let Some(id) = &message.message_id {
-                    meta.push(("message_id".to_owned(), id.clone()));
-                }
+                meta.extend(message.message_id.map(|id| ("message_id", id)));
                 let number = self.next.fetch_add(1, Ordering::Relaxed);
                 let text = message.receipt_handle.unwrap_or_default();
                 self.lock()
