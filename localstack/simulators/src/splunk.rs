@@ -151,7 +151,8 @@ impl Splunk {
             return Err((15, "Error in handling indexed fields"));
         }
         let hasher = BuildHasherDefault::<DefaultHasher>::default();
-        let id = match fields.get("event_id").and_then(|id| serde_json::from_str::<String>(id.get()).ok()) {
+        let in_fields = fields.get("event_id").and_then(|id| serde_json::from_str::<String>(id.get()).ok());
+        let id = match in_fields.or_else(|| object.get("event").and_then(|event| Identified::of(event))) {
             Some(id) => hasher.hash_one(id.as_str()),
             None => {
                 let event: Value = serde_json::from_str(item.get()).map_err(|_| INVALID)?;
@@ -214,6 +215,18 @@ fn coded(status: u16, code: u8, text: &str) -> Answer {
 fn channel(call: &Call) -> String {
     let header = call.header("x-splunk-request-channel");
     if header.is_empty() { call.query("channel").unwrap_or_default() } else { header.to_owned() }
+}
+
+/// An event that says at its top which one it is; the rest stays unread.
+#[derive(serde::Deserialize)]
+struct Identified {
+    event_id: String,
+}
+
+impl Identified {
+    fn of(event: &RawValue) -> Option<String> {
+        serde_json::from_str::<Self>(event.get()).ok().map(|event| event.event_id)
+    }
 }
 
 /// The first `event_id` among the fields, or else in the event, at most `depth` objects deep.
