@@ -132,7 +132,7 @@ impl Routes {
     }
 
     /// Calls a function of the script with what earlier calls found out about the functions that it calls. The engine's
-    /// own way to call one begins with nothing, and looking each of them up anew is a sixth of a short evaluation.
+    /// own way to call one begins with nothing, and looks each of them up anew (docs/performance.md).
     fn evaluate(&self, script: &Script, function: &str, args: &mut [Dynamic]) -> Result<Dynamic, Box<EvalAltResult>> {
         // One that is in use elsewhere is not waited for.
         let mut kept = script.caches.try_lock();
