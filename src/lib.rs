@@ -10,6 +10,7 @@ pub mod config_sync;
 mod crew;
 pub mod decode;
 pub mod deliver;
+mod ending;
 pub mod engine;
 pub mod finding;
 mod lease;

@@ -21,6 +21,7 @@ use crate::{
     source::{Receipt, Taken},
     store::{Batch, Store, StoreError},
     telemetry::{batch_span, commit_span, decide_span},
+    vital::Vital,
 };
 
 /// How often is looked what else there is to do; a changed silence counts within a second.
@@ -49,6 +50,7 @@ pub struct Pipeline {
 impl Pipeline {
     /// Runs until every source has ended and the last message is durable.
     pub async fn run(mut self, mut arrivals: mpsc::Receiver<Vec<Taken>>) {
+        let _vital = Vital;
         // Before the first message: a restart mutes as well.
         self.follow_changes();
         self.keep_silences().await;

@@ -4,12 +4,12 @@ use std::{
     collections::{HashMap, HashSet},
     future::Future,
     pin::pin,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::Duration,
 };
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     clock::millis,
     crew::{Crew, LaneMaker},
     deliver::{LaneKind, Lanes},
+    ending::{finish, until_idle},
     engine::{Engine, Target},
     operate::Desk,
     pipeline::Pipeline,
@@ -30,6 +31,7 @@ use crate::{
     standby::{self, Joined},
     store::{Access, Place, Retention, Store, StoreError},
     upkeep::{report, upkeep, watch},
+    vital,
 };
 
 /// Batches that may wait between sources and engine: what is received must be processed soon.
@@ -69,6 +71,16 @@ pub struct Running {
 
 /// Runs until `shutdown`, or until idle.
 pub async fn run(
+    settings: &Settings,
+    options: RunOptions,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServiceError> {
+    let result = serve_until(settings, options, shutdown).await;
+    vital::over();
+    result
+}
+
+async fn serve_until(
     settings: &Settings,
     options: RunOptions,
     shutdown: impl Future<Output = ()>,
@@ -129,20 +141,26 @@ async fn operate(
     let running =
         Arc::new(Running { lanes: Arc::clone(&lanes), sources, store: store.clone(), routes: Arc::clone(&routes) });
     let http = match settings.listen {
-        Some(address) => Some(
-            serve::start(address, Arc::clone(&running), metrics.clone(), webhook_routes(webhooks), stop.clone())
-                .await
-                .map_err(|error| ServiceError::Listen { address: address.to_string(), error })?,
-        ),
+        Some(address) => {
+            let doors = webhook_routes(webhooks);
+            match serve::start(address, Arc::clone(&running), metrics.clone(), doors, stop.clone()).await {
+                Ok(server) => Some(server),
+                Err(error) if options.dry_run && error.kind() == std::io::ErrorKind::AddrInUse => {
+                    tracing::warn!(%address, "the service itself listens there, so this dry run listens nowhere");
+                    None
+                }
+                Err(error) => return Err(ServiceError::Listen { address: address.to_string(), error }),
+            }
+        }
+        // A webhook that can't be called must not keep the pipeline waiting.
         None => {
-            // A dry run listens nowhere; a webhook that can't be called must not keep the pipeline waiting.
             drop(webhooks);
             None
         }
     };
     let admin = match &settings.service.admin {
         Some(admin) => Some(
-            admin::start(admin, Desk::new(store.clone(), settings), stop.clone())
+            admin::start(admin, Desk::new(store.with_a_reader_of_its_own()?, settings), stop.clone())
                 .await
                 .map_err(|error| ServiceError::Listen { address: admin.listen.to_string(), error })?,
         ),
@@ -332,67 +350,4 @@ async fn start_sources(settings: &Settings, intake: &Intake, stop: &Cancellation
         states.push((name, state));
     }
     (tasks, states, webhooks)
-}
-
-/// Stops the sources, lets what was taken become durable, then drains the lanes for the grace period, unless another replica can go
-/// on with them.
-async fn finish(
-    running: &Running,
-    crew: Option<&Crew>,
-    (stop, give_up): (CancellationToken, CancellationToken),
-    mut tasks: JoinSet<()>,
-    pipeline: tokio::task::JoinHandle<()>,
-    grace: Duration,
-) {
-    running.lanes.drain();
-    stop.cancel();
-    let deadline = Instant::now() + grace;
-    // Half of the time for the store to take what is there; the rest to hand back what it did not.
-    if !ended(&mut tasks, deadline - grace / 2).await {
-        tracing::warn!("the outbox does not take what was received: it is handed back");
-        give_up.cancel();
-        if !ended(&mut tasks, deadline).await {
-            tracing::warn!("a source did not end in time; what it had is redelivered");
-        }
-    }
-    tasks.abort_all();
-    if tokio::time::timeout_at(deadline, pipeline).await.is_err() {
-        tracing::warn!("the outbox did not take everything in time; what is missing is redelivered");
-    }
-    let mut heirs = false;
-    if let Some(crew) = crew {
-        heirs = crew.has_heirs();
-        crew.end_duty().await;
-    }
-    let here = running.lanes.here();
-    while !heirs && here.iter().any(|lane| !lane.state.is_idle()) && Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    for lane in here {
-        let waiting = lane.state.waiting.load(Ordering::SeqCst);
-        if waiting > 0 {
-            let broken = lane.state.broken().map(|broken| broken.reason);
-            tracing::warn!(target = %lane.name, waiting, broken, "rows stay in the store for the next start");
-        }
-    }
-}
-
-async fn ended(tasks: &mut JoinSet<()>, by: Instant) -> bool {
-    tokio::time::timeout_at(by, async { while tasks.join_next().await.is_some() {} }).await.is_ok()
-}
-
-async fn until_idle(running: &Running, quiet: Option<Duration>) {
-    let Some(quiet) = quiet else { return std::future::pending().await };
-    let mut idle_since: Option<Instant> = None;
-    loop {
-        tokio::time::sleep(Duration::from_millis(50).min(quiet / 4)).await;
-        let idle = running.sources.iter().all(|(_, state)| state.is_idle()) && running.lanes.is_idle();
-        if !idle {
-            idle_since = None;
-            continue;
-        }
-        if idle_since.get_or_insert_with(Instant::now).elapsed() >= quiet {
-            return;
-        }
-    }
 }

@@ -108,6 +108,8 @@ async fn look_after(lanes: &Lanes, store: &Store, rounds: u64) {
 pub async fn report(lane: &Lane) {
     let mut status = serve::lane_status(lane);
     status["pauses"] = lane.remembered_pauses();
+    let delivered = lane.state.delivered.load(Ordering::Relaxed);
+    status["per_second"] = lane.state.pace.of(delivered, now_ms()).into();
     let _ = lane.store.report_lane(lane.id, status, now_ms()).await;
 }
 

@@ -1,5 +1,14 @@
 //! Work without which the process would look alive and do nothing.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static OVER: AtomicBool = AtomicBool::new(false);
+
+/// The service has ended, and its runtime goes: what still waits for that panics, and is of no interest any more.
+pub fn over() {
+    OVER.store(true, Ordering::SeqCst);
+}
+
 /// Ends the process when the thread or the task that holds it panics. Leases that nobody renews, or lanes that nobody takes and gives,
 /// do harm for as long as an orchestrator takes the process for healthy; one that is started anew goes on where this one was, as
 /// after `kill -9`.
@@ -8,7 +17,7 @@ pub struct Vital;
 impl Drop for Vital {
     fn drop(&mut self) {
         // What went wrong, and where, was printed when the panic began.
-        if std::thread::panicking() {
+        if std::thread::panicking() && !OVER.load(Ordering::SeqCst) {
             std::process::abort();
         }
     }

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::{Connector, HttpOptions, archive, console, file, jira, slack, sns, splunk};
+use crate::{Connector, HttpOptions, archive, console, file, jira, slack, sns, splunk, typed::typed};
 
 /// The target types that are built.
 pub const KINDS: &[&str] = &["archive", "console", "file", "jira", "slack", "sns", "splunk_hec"];
@@ -37,13 +37,13 @@ impl ConfigError {
 /// Builds a target's connector; contacts nothing.
 pub fn connect(kind: &str, name: &str, settings: Value, http: &HttpOptions) -> Result<Box<dyn Connector>, ConfigError> {
     Ok(match kind {
-        "archive" => Box::new(read::<archive::ArchiveConfig>(settings)?.connect(http)?),
-        "console" => Box::new(read::<console::ConsoleConfig>(settings)?.connect()),
-        "file" => Box::new(read::<file::FileConfig>(settings)?.connect()?),
-        "jira" => Box::new(read::<jira::JiraConfig>(settings)?.connect(name, http)?),
-        "slack" => Box::new(read::<slack::SlackConfig>(settings)?.connect(name, http)?),
-        "sns" => Box::new(read::<sns::SnsConfig>(settings)?.connect(http)?),
-        "splunk_hec" => Box::new(read::<splunk::SplunkConfig>(settings)?.connect(http)?),
+        "archive" => Box::new(typed::<archive::ArchiveConfig>(settings)?.connect(http)?),
+        "console" => Box::new(typed::<console::ConsoleConfig>(settings)?.connect()),
+        "file" => Box::new(typed::<file::FileConfig>(settings)?.connect()?),
+        "jira" => Box::new(typed::<jira::JiraConfig>(settings)?.connect(name, http)?),
+        "slack" => Box::new(typed::<slack::SlackConfig>(settings)?.connect(name, http)?),
+        "sns" => Box::new(typed::<sns::SnsConfig>(settings)?.connect(http)?),
+        "splunk_hec" => Box::new(typed::<splunk::SplunkConfig>(settings)?.connect(http)?),
         other => {
             let problem = format!("there is no target type `{other}`; built are: {}", KINDS.join(", "));
             return Err(ConfigError::at("type", problem));
@@ -74,27 +74,6 @@ pub fn content_kind(kind: &str) -> ContentKind {
 /// Whether what it holds is what people mean by the ticket of a problem.
 pub fn makes_tickets(kind: &str) -> bool {
     kind == "jira"
-}
-
-fn read<T: DeserializeOwned>(settings: Value) -> Result<T, ConfigError> {
-    serde_path_to_error::deserialize(settings).map_err(|error| {
-        let path = error.path().to_string();
-        ConfigError {
-            path: if path == "." { String::new() } else { path },
-            problem: without_value(&error.into_inner().to_string()),
-        }
-    })
-}
-
-/// An error of serde without the value that it is about: that may be a secret, of the wrong type or at the wrong place.
-pub fn without_value(error: &str) -> String {
-    match error.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected ")) {
-        Some((found, expected)) => {
-            let kind = found.split(['`', '"']).next().unwrap_or_default().trim();
-            format!("invalid type: {kind}, expected {expected}")
-        }
-        None => error.to_owned(),
-    }
 }
 
 /// `250ms 5s 2m 24h 7d`.

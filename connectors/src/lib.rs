@@ -19,8 +19,9 @@ pub mod slack;
 pub mod sns;
 pub mod splunk;
 pub mod text;
+mod typed;
 
-pub use config::{ConfigError, ContentKind, KINDS, connect, content_kind, keys, makes_tickets, without_value};
+pub use config::{ConfigError, ContentKind, KINDS, connect, content_kind, keys, makes_tickets};
 pub use delivery::{
     Connector, Content, Delivery, Found, Health, Limits, Quota, QuotaClosed, Rate, Record, Scope, SendOptions,
     UnknownPolicy, Verdict, Wanted, fingerprint,
@@ -29,3 +30,4 @@ pub use gate::Gate;
 pub use http::{Answer, Http, HttpOptions};
 pub use ledger::{Accepted, Ledger, LedgerState, Receipt};
 pub use notice::{Member, Notice};
+pub use typed::{typed, unknown_key};

@@ -285,7 +285,7 @@ enum SilencesCommand {
 
 #[derive(Subcommand)]
 enum TargetsCommand {
-    /// Each with its state, backlog, oldest row and rate.
+    /// Each with its state, backlog, oldest row and deliveries a second over the last minute; of replicas also the owner.
     #[command(after_help = "Examples:\n  findings-router targets list\n  findings-router targets list --format json")]
     List,
     /// Holds a target's rows back until `resume`; survives restarts.
@@ -302,8 +302,12 @@ enum TargetsCommand {
     },
 }
 
+/// Between two problems of one failure.
+const PROBLEM: &str = "\nerror: ";
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    print::end_with_the_reader();
     run_args(std::env::args_os())
 }
 
@@ -319,6 +323,8 @@ where
         cli.command,
         Command::Config(_) | Command::Routes(RoutesCommand::Replay(_)) | Command::Findings(FindingsCommand::Report(_))
     );
+    // A machine that asked whether all is well gets its answer where it looks for it.
+    let reports = matches!(cli.command, Command::Check { .. } | Command::Routes(RoutesCommand::Test(_)));
     let outcome = match cli.command {
         _ if cli.common.format == Format::Markdown && !makes_markdown => {
             Err(Failure::invalid("this command reports as text or json"))
@@ -344,6 +350,10 @@ where
     match outcome {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
+            if reports && cli.common.format == Format::Json {
+                let problems: Vec<&str> = failure.text.split(PROBLEM).collect();
+                print::json(&serde_json::json!({ "ok": false, "problems": problems }));
+            }
             eprintln!("error: {}", failure.text);
             ExitCode::from(failure.status)
         }
@@ -352,7 +362,7 @@ where
 
 fn settings(common: &Common) -> Result<crate::settings::Settings, Failure> {
     crate::settings::Settings::read(&common.config).map_err(|problems| {
-        Failure::invalid(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: "))
+        Failure::invalid(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join(PROBLEM))
     })
 }
 

@@ -3,6 +3,18 @@
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use serde::Serialize;
 
+/// Whoever reads the output may have enough of it (`| head`): the rest is for nobody, which is no fault.
+pub fn end_with_the_reader() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload_as_str().unwrap_or_default();
+        if text.starts_with("failed printing to stdout") && text.contains("Broken pipe") {
+            std::process::exit(i32::from(super::DONE));
+        }
+        tell(panic);
+    }));
+}
+
 /// One JSON document on standard output.
 pub fn json(value: &impl Serialize) {
     println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());

@@ -10,7 +10,7 @@ use crate::{
     decode::decode,
     finding::{Change, History, RawMessage},
     route::{RouteError, RouteLimits, Routes},
-    settings::Settings,
+    settings::{Outline, Settings},
 };
 
 pub fn routes(common: &Common, command: RoutesCommand) -> Outcome {
@@ -25,6 +25,13 @@ pub fn routes(common: &Common, command: RoutesCommand) -> Outcome {
 /// The directory that was named, else that of the configuration, else ./routes.
 pub(super) fn load(common: &Common, dir: Option<PathBuf>) -> Result<(Routes, RouteLimits), Failure> {
     let (dir, limits) = match dir {
+        // What scripts may cost is router.yaml's to say; the targets that it names are those of its own scripts.
+        Some(dir) if common.config.exists() => {
+            let outline = Outline::read(&common.config).map_err(|problems| {
+                Failure::invalid(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: "))
+            })?;
+            (dir, RouteLimits { targets: None, ..outline.limits })
+        }
         Some(dir) => (dir, RouteLimits::default()),
         None if common.config.exists() => {
             let settings = Settings::read(&common.config).map_err(|problems| {

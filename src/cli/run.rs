@@ -17,7 +17,6 @@ pub fn run(common: &Common, dry_run: bool, until_idle: Option<Duration>) -> Outc
     let scratch = if dry_run { Some(scratch()?) } else { None };
     if let Some(folder) = &scratch {
         settings.store = folder.join("router.db").into();
-        settings.listen = None;
         settings.service.admin = None;
     }
     let options = RunOptions { dry_run, until_idle };

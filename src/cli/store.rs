@@ -234,6 +234,7 @@ pub fn targets(common: &Common, command: TargetsCommand) -> Outcome {
                         state,
                         target.backlog.to_string(),
                         target.oldest.map_or_else(String::new, |at| print::ago(at, now)),
+                        target.status["per_second"].as_f64().map_or_else(String::new, |pace| format!("{pace:.1}/s")),
                         target.status["broken"]["reason"].as_str().unwrap_or_default().chars().take(200).collect(),
                     ];
                     if shared {
@@ -243,7 +244,7 @@ pub fn targets(common: &Common, command: TargetsCommand) -> Outcome {
                     row
                 })
                 .collect();
-            let mut head = vec!["TARGET", "STATE", "WAITING", "OLDEST", "REASON"];
+            let mut head = vec!["TARGET", "STATE", "WAITING", "OLDEST", "RATE", "REASON"];
             if shared {
                 head.extend(["OWNER", "SINCE"]);
             }

@@ -37,11 +37,11 @@ impl File {
         let source = std::fs::read_to_string(path).map_err(|error| Problem::at(&name, None, error.to_string()))?;
         let rendered = template::render(with.environment, Path::new(&name), &source, with.variables)?;
         let blank = rendered.text.lines().all(|line| line.trim().is_empty() || line.trim().starts_with('#'));
-        let value = match yaml::read_value(&rendered.text, &yaml_expand) {
+        let value = match yaml::read_value(&rendered.text, &yaml_expand(path)) {
             _ if blank => Value::Null,
             Some(value) => value,
             None => {
-                let read = yaml::read(Path::new(&name), &rendered.text, &yaml_expand).map_err(|located| {
+                let read = yaml::read(Path::new(&name), &rendered.text, &yaml_expand(path)).map_err(|located| {
                     let place = located.place.map(|(line, column)| (rendered.template_line(line), column));
                     Problem::at(&name, place, located.problem).with_frame(&source)
                 })?;

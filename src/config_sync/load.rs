@@ -193,18 +193,22 @@ pub fn rendered(dir: &Path, file: &Path, overrides: &[(String, Value)]) -> Resul
 }
 
 fn variables(dir: &Path, overrides: &[(String, Value)]) -> Result<BTreeMap<String, Value>, Problem> {
-    let mut variables = BTreeMap::new();
+    // Each may use what those before it say, and what the command line says.
+    let mut variables: BTreeMap<String, Value> = overrides.iter().cloned().collect();
+    let environment = template::environment(dir);
     for path in yaml_files(&dir.join("vars")) {
         let name = path.strip_prefix(dir).unwrap_or(&path).display().to_string();
         let source = std::fs::read_to_string(&path).map_err(|error| Problem::at(&name, None, error.to_string()))?;
-        let document = yaml::read(Path::new(&name), &source, &yaml_expand)
-            .map_err(|located| Problem::at(&name, located.place, located.problem).with_frame(&source))?;
+        let rendered = template::render(&environment, Path::new(&name), &source, &variables)?;
+        let document = yaml::read(Path::new(&name), &rendered.text, &yaml_expand(&path)).map_err(|located| {
+            let place = located.place.map(|(line, column)| (rendered.template_line(line), column));
+            Problem::at(&name, place, located.problem).with_frame(&source)
+        })?;
         let Value::Object(map) = document.value else {
             return Err(Problem::at(&name, Some((1, 1)), "variables are a map: name and value"));
         };
-        variables.extend(map);
+        variables.extend(map.into_iter().filter(|(key, _)| !overrides.iter().any(|(given, _)| given == key)));
     }
-    variables.extend(overrides.iter().cloned());
     Ok(variables)
 }
 

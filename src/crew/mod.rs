@@ -115,6 +115,7 @@ impl Crew {
 
     /// Another replica may receive and decide from now on: nothing of that kind is written here any more.
     pub async fn end_duty(&self) {
+        self.store.end_soon();
         self.stop.cancel();
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(task) = task {

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::{
-    DecodeError,
+    DecodeError, MAX_NAME,
     value::{Members, any_text, bool_of, canonical, number_of, text_of, time_of, word_of, words_of},
 };
 use crate::finding::{Finding, Unread, Version};
@@ -39,6 +39,11 @@ pub fn finding(text: &str, members: &Members<'_>, received_at: i64) -> Result<Fi
         return Err(DecodeError::Missing("status"));
     }
     complete(&mut finding)?;
+    for (name, text) in [("ruleId", &finding.rule_id), ("accountId", &finding.account_id)] {
+        if text.len() > MAX_NAME {
+            return Err(DecodeError::TooLong(name));
+        }
+    }
     finding.version = Version { time_ms: newest, content: content(members) };
     finding.event_id = event_id(&finding);
     finding.json = text.into();

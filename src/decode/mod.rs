@@ -16,6 +16,11 @@ use crate::finding::{Finding, RawMessage};
 const MAX_WRAPS: usize = 6;
 /// Of a rejected part, so much is kept.
 const MAX_KEPT: usize = 1 << 20;
+/// Rejected parts of one message that are kept each by itself.
+const MAX_REJECTED: usize = 100;
+/// The platform's ids of accounts are UUIDs, those of rules have some ten letters. Both stand in keys of tables, where a server
+/// takes no more than 2,700 bytes.
+const MAX_NAME: usize = 512;
 
 /// What one message holds.
 #[derive(Debug, Default)]
@@ -48,6 +53,10 @@ pub enum DecodeError {
     NotAnObject(&'static str),
     #[error("no check: {0} missing or empty")]
     Missing(&'static str),
+    #[error("no check: {0} is longer than {MAX_NAME} bytes")]
+    TooLong(&'static str),
+    #[error("{0} parts of this message are no checks; it is kept whole here")]
+    TooMany(usize),
     #[error("a resource of type `{0}` is no check")]
     OtherType(String),
     #[error("wrapped more than {MAX_WRAPS} times")]
@@ -67,6 +76,11 @@ pub fn decode(message: &RawMessage) -> Decoded {
             let text = String::from_utf8_lossy(&message.body);
             decoded.reject(DecodeError::NotUtf8 { at: error.valid_up_to() }, &text);
         }
+    }
+    if decoded.rejected.len() > MAX_REJECTED {
+        // A megabyte of `[1,1,1…]` is half a million of them.
+        let many = std::mem::take(&mut decoded.rejected).len();
+        decoded.reject(DecodeError::TooMany(many), &String::from_utf8_lossy(&message.body));
     }
     decoded
 }

@@ -284,3 +284,32 @@ fn blank_names_are_no_names() {
         assert_eq!(reason(text), DecodeError::Missing(what), "{text}");
     }
 }
+
+#[test]
+fn a_message_of_countless_parts_that_are_no_checks_is_one_dead_letter_with_all_of_it() {
+    let check = r#"{"id":"ccc:a:S3-001:S3:global:b","ruleId":"S3-001","status":"SUCCESS"}"#;
+    let body = format!("[{}{check}]", "1,".repeat(50_000));
+    let decoded = decode(&RawMessage { body: body.clone().into_bytes(), ..RawMessage::default() });
+    assert_eq!((decoded.findings.len(), decoded.rejected.len()), (1, 1), "what is a check is taken");
+    assert_eq!(decoded.rejected[0].reason, DecodeError::TooMany(50_000));
+    assert_eq!(decoded.rejected[0].body, body);
+}
+
+#[test]
+fn names_that_would_not_fit_into_a_key_are_refused() {
+    let long = "x".repeat(MAX_NAME + 1);
+    for (field, body) in [
+        (
+            "accountId",
+            format!(r#"{{"id":"ccc:a:S3-001:S3:g:b","accountId":"{long}","ruleId":"S3-001","status":"SUCCESS"}}"#),
+        ),
+        ("accountId", format!(r#"{{"id":"ccc:{long}:S3-001:S3:g:b","ruleId":"S3-001","status":"SUCCESS"}}"#)),
+        ("ruleId", format!(r#"{{"id":"ccc:a:S3-001:S3:g:b","ruleId":"{long}","status":"SUCCESS"}}"#)),
+    ] {
+        let decoded = decode(&RawMessage { body: body.into_bytes(), ..RawMessage::default() });
+        assert_eq!(
+            decoded.rejected.iter().map(|part| &part.reason).collect::<Vec<_>>(),
+            [&DecodeError::TooLong(field)]
+        );
+    }
+}

@@ -69,7 +69,8 @@ fn put_off(settlement: &Settlement, now: i64) -> i64 {
         | Settlement::Adopted { .. }
         | Settlement::NotThere { .. }
         | Settlement::Dead { .. }
-        | Settlement::Nothing { .. } => 0,
+        | Settlement::Nothing { .. }
+        | Settlement::Withdrawn => 0,
     }
 }
 
@@ -117,11 +118,13 @@ impl Lane {
             return (Ok(Settlement::Nothing { detail: "it passed before anything was sent" }), None);
         }
         // On disk before a call that can't be repeated: after a crash the row is looked up, not sent again.
-        if creates
-            && policy != UnknownPolicy::Resend
-            && let Err(error) = self.store.mark_sending(row.id, now_ms()).await
-        {
-            return (Err(error), None);
+        if creates && policy != UnknownPolicy::Resend {
+            match self.store.mark_sending(row.id, now_ms()).await {
+                Ok(true) => {}
+                // It passed since the row was loaded: what would be made now, nothing would ever resolve.
+                Ok(false) => return (Ok(Settlement::Withdrawn), None),
+                Err(error) => return (Err(error), None),
+            }
         }
         let span = delivery_span(&self.name, 1);
         let wanted = match row.wanted {

@@ -164,6 +164,7 @@ fn deliveries(lane: &Lane, verdict: &Verdict) -> Counter {
 pub(super) fn observe(lane: &Lane, verdict: &Verdict, sent_at: i64, urgent: bool, count: u64) {
     if let Verdict::Delivered { .. } = verdict {
         lane.delivered.get_or_init(|| deliveries(lane, verdict)).increment(count);
+        lane.state.delivered.fetch_add(count, Ordering::Relaxed);
         if sent_at > 0 {
             let took = (now_ms() - sent_at).max(0);
             lane.state.slowest_ms.fetch_max(took, Ordering::Relaxed);

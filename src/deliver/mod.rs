@@ -7,6 +7,7 @@ mod breaker;
 mod lane;
 mod lanes;
 mod next_step;
+mod pace;
 mod queue;
 mod quota;
 mod reconcile;

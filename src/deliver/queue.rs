@@ -77,6 +77,8 @@ impl RecordQueue {
         inner.caught_up = None;
         inner.rows.clear();
         inner.bytes = 0;
+        // What went out of its turn and is still there may not have arrived.
+        inner.jumped.clear();
     }
 
     /// The first row that is only in the store.

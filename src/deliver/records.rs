@@ -24,6 +24,7 @@ use crate::{
     clock::{millis, now_ms},
     store::DeadLetter,
     telemetry::{delivery_span, record_outcome},
+    vital::Vital,
 };
 
 struct Progress {
@@ -47,6 +48,7 @@ type Sent = (Vec<QueuedRow>, Vec<Verdict>);
 
 /// Runs the lane until `stop`; whether nothing of it is on its way any more then.
 pub(super) async fn run(lane: Arc<Lane>, queue: Arc<RecordQueue>, stop: CancellationToken) -> bool {
+    let _vital = Vital;
     let limits = lane.connector.limits();
     let mut progress = Progress {
         circuit: Circuit::new(lane.settings.pause_after, lane.settings.probe_interval),
@@ -237,8 +239,9 @@ async fn settle(lane: &Lane, done: Vec<i64>, dead: Vec<(i64, DeadLetter)>, now: 
     while let Err(error) = lane.store.settle_records(done.clone(), dead.clone(), now).await {
         tracing::error!(target = %lane.name, error = %error, "the store did not take a result; trying again");
         tries += 1;
-        // At an end it is not worth waiting for: the rows stay and are sent again with the same event id.
-        if tries > 10 || lane.state.draining.load(Ordering::Relaxed) {
+        // At an end it is not worth waiting for: the rows stay and are sent again with the same event id. Before that nothing
+        // else is: without the store the lane can do nothing, and what it forgot here would go out again at the next start.
+        if lane.state.draining.load(Ordering::Relaxed) {
             return;
         }
         tokio::time::sleep(backoff(tries)).await;

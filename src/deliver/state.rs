@@ -10,6 +10,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::pace::Pace;
+
 /// Shared between a lane, the engine and the reports.
 #[derive(Debug, Default)]
 pub struct LaneState {
@@ -24,6 +26,9 @@ pub struct LaneState {
     pub oldest: AtomicI64,
     /// Longest time from sent to accepted since the start, milliseconds.
     pub slowest_ms: AtomicI64,
+    /// Deliveries since the start.
+    pub delivered: AtomicU64,
+    pub pace: Pace,
     /// Paused by an operator.
     pub paused: AtomicBool,
     /// The service is stopping: send what is there without waiting for full batches.

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     clock::{millis, now_ms},
     store::{Enqueued, Left},
+    vital::Vital,
 };
 
 /// How soon a lane whose rows come from the store alone looks for more.
@@ -48,6 +49,7 @@ pub(super) async fn run(
     mut arrivals: mpsc::UnboundedReceiver<Enqueued>,
     stop: CancellationToken,
 ) -> bool {
+    let _vital = Vital;
     let mut progress = Progress {
         backlog: Backlog::default(),
         queued: HashSet::new(),

@@ -1,6 +1,9 @@
 //! A decision as rows: what must be durable because of it.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 use connectors::fingerprint;
 use serde_json::json;
@@ -11,7 +14,7 @@ use crate::{
     finding::{Change, Finding},
     notice,
     restraint::{Kept, KeptBy, in_digest, storm_notice},
-    route::{Action, Decision, Send, summary, window_end},
+    route::{Action, Decision, Send, bounded, summary, window_end},
     silence::counting,
     store::{Batch, DeadLetter, Hold, Known, Muted, NewDecision, NewRecord, Payload, StoredFinding, Wish},
 };
@@ -62,22 +65,27 @@ impl Engine {
         let router = summary(change, decision, &fingerprints);
         let muted = counting(&decision.silenced);
         let kept: HashMap<usize, &Kept> = decision.kept.iter().map(|kept| (kept.action, kept)).collect();
+        // An append-only target gets each version once, however many sends name it.
+        let mut recorded = HashSet::new();
         for (number, action) in decision.actions.iter().enumerate() {
             match action {
                 Action::Send(send) => {
                     let Some(target) = self.targets.get(&send.target) else { continue };
+                    if target.kind == LaneKind::Records && !recorded.insert(target.id) {
+                        continue;
+                    }
                     batch.tally.routed(&send.target);
                     match (target.kind, memory) {
                         (LaneKind::Records, _) => batch.records.push(NewRecord {
                             target: target.id,
-                            urgent: send.priority >= URGENT,
+                            urgent: highest(decision, &send.target) >= URGENT,
                             sent_at,
                             payload: encode_record(
                                 RecordHead {
                                     key: &key_of(send, finding).0,
                                     event_id: &finding.event_id,
                                     time_ms: finding.time_ms(),
-                                    priority: send.priority,
+                                    priority: highest(decision, &send.target),
                                     failing: finding.failed(),
                                 },
                                 &router,
@@ -196,6 +204,18 @@ struct Place<'d> {
     until: Option<i64>,
 }
 
+/// The highest priority of the sends to a target.
+fn highest(decision: &Decision, target: &str) -> u8 {
+    let sends = decision.actions.iter().filter_map(|action| match action {
+        Action::Send(send) if send.target == target => Some(send.priority),
+        _ => None,
+    });
+    sends.max().unwrap_or_default()
+}
+
+/// Of a check's id, so much stands in keys: a server takes 2,700 bytes, and escapes may double a part of it.
+const MAX_ID: usize = 1_000;
+
 /// A delivery's key: target, group (else check id) and channel; and for a digest the end of its window.
 pub(super) fn key_of(send: &Send, finding: &Finding) -> (String, Option<i64>) {
     let until = send.digest.as_ref().and_then(|digest| window_end(digest, finding.received_at).ok());
@@ -204,7 +224,10 @@ pub(super) fn key_of(send: &Send, finding: &Finding) -> (String, Option<i64>) {
             let window = json!({ "digest": digest, "until": until, "group": send.group });
             serde_json::to_string(&(&send.target, window, &send.channel))
         }
-        _ => serde_json::to_string(&(&send.target, send.group.as_deref().unwrap_or(&finding.id), &send.channel)),
+        _ => {
+            let id = bounded(send.group.as_deref().unwrap_or(&finding.id), MAX_ID);
+            serde_json::to_string(&(&send.target, id, &send.channel))
+        }
     };
     // Refused only for maps whose keys are no text.
     (key.unwrap_or_default(), until)

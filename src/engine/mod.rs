@@ -56,6 +56,9 @@ pub struct Engine {
     changes: RecentChanges,
     /// What the batch at work has changed so far.
     fresh: HashMap<u64, Known>,
+    /// The versions of this batch, and the newest of each check.
+    versions: HashSet<(u64, u64)>,
+    newest: HashMap<u64, i64>,
     siblings: Siblings,
     storms: Option<Storms>,
     budget: Option<Budget>,
@@ -116,6 +119,8 @@ impl Engine {
             silences: Silences::default(),
             changes: RecentChanges::default(),
             fresh: HashMap::new(),
+            versions: HashSet::new(),
+            newest: HashMap::new(),
             siblings,
             storms: None,
             budget: None,
@@ -179,7 +184,7 @@ impl Engine {
     ) -> Result<(), StoreError> {
         let (hash, packed) = (check_hash(&finding.id), pack(finding.version));
         let known = self.known(hash, &finding.id)?;
-        let change = track::track(&finding, known.as_ref(), self.seen(hash, packed, batch));
+        let change = track::track(&finding, known.as_ref(), self.seen(hash, packed));
         batch.tally.change(change);
         let round = self.rounds.seen(&finding, message.sent_at);
         if change == Change::Duplicate {
@@ -190,6 +195,9 @@ impl Engine {
             return Ok(());
         }
         batch.recent.push((hash, packed));
+        self.versions.insert((hash, packed));
+        let at = i64::try_from(packed >> 22).unwrap_or(i64::MAX);
+        self.newest.entry(hash).and_modify(|newest| *newest = at.max(*newest)).or_insert(at);
         let next = track::remember(&finding, change, known.as_ref(), self.next_row);
         if next.as_ref().is_some_and(|next| next.row == self.next_row) {
             self.next_row += 1;
@@ -253,16 +261,11 @@ impl Engine {
         self.store.known(hash, check_id)
     }
 
-    fn seen(&self, hash: u64, packed: u64, batch: &Batch) -> Seen {
-        // A batch holds some hundreds at most, and almost never two versions of one check.
-        let mut newest = None;
-        for (_, other) in batch.recent.iter().filter(|(check, _)| *check == hash) {
-            if *other == packed {
-                return Seen::Exactly;
-            }
-            newest = newest.max(Some(i64::try_from(*other >> 22).unwrap_or(i64::MAX)));
+    fn seen(&self, hash: u64, packed: u64) -> Seen {
+        if self.versions.contains(&(hash, packed)) {
+            return Seen::Exactly;
         }
-        match (self.recent.seen(hash, packed), newest) {
+        match (self.recent.seen(hash, packed), self.newest.get(&hash).copied()) {
             (Seen::Others { newest_ms }, Some(newest)) => Seen::Others { newest_ms: newest_ms.max(newest) },
             (Seen::Never, Some(newest_ms)) => Seen::Others { newest_ms },
             (seen, _) => seen,

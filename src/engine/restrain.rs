@@ -88,6 +88,8 @@ impl Engine {
     /// Nothing of the batch at work has happened yet, perhaps because its commit failed.
     pub(super) fn begin_batch(&mut self) {
         self.fresh.clear();
+        self.versions.clear();
+        self.newest.clear();
         self.siblings.begin();
         self.told.clear();
         if let Some(storms) = &mut self.storms {

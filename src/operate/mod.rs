@@ -79,6 +79,7 @@ impl Desk {
             let result = match self.store.retry_dead_letter(id, now_ms()).await? {
                 Retried::Decoded => "goes through every stage again",
                 Retried::Queued => "waits in its lane again",
+                Retried::Passed => "passes by now: nothing to send",
                 Retried::Missing => MISSING,
             };
             results.push(LetterResult { id, result });

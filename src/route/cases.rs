@@ -1,6 +1,9 @@
 //! `*.cases.json`: examples beside the scripts that say what they decide.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -148,7 +151,25 @@ pub(super) fn run_each(
             }
         }
     }
+    problems.extend(strays(routes));
     if problems.is_empty() { Ok(results) } else { Err(problems) }
+}
+
+/// Cases that no script would ever be run on.
+fn strays(routes: &Routes) -> Vec<RouteError> {
+    let known: HashSet<String> = routes.names().map(|script| format!("{script}.cases.json")).collect();
+    let names = std::fs::read_dir(routes.directory()).into_iter().flatten().flatten();
+    let mut strays: Vec<RouteError> = names
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.ends_with(".cases.json") && !known.contains(name))
+        .map(|name| {
+            let script = name.trim_end_matches(".cases.json");
+            let problem = format!("there is no {script}.rhai beside it: name the file like the script that it is for");
+            RouteError { at: routes.directory().join(&name).display().to_string(), problem }
+        })
+        .collect();
+    strays.sort_by(|one, other| one.at.cmp(&other.at));
+    strays
 }
 
 /// What the scripts decide on a case.

@@ -1,6 +1,6 @@
 //! One finding through all scripts.
 
-use std::{sync::Arc, time::Instant};
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use rhai::{Array, Caches, Dynamic, EvalAltResult, EvalContext, Map, Position, Scope};
 use sha2::{Digest, Sha256};
@@ -219,14 +219,13 @@ impl Routes {
     }
 }
 
-/// A group stands in keys of tables: a long one keeps its beginning and the hash of all of it, so that the same text is
-/// the same group.
-fn bounded(group: String) -> String {
-    if group.len() <= MAX_GROUP {
-        return group;
+/// What stands in keys of tables: a long text keeps its beginning and the hash of all of it, so that the same text is the same key.
+pub fn bounded(text: &str, most: usize) -> Cow<'_, str> {
+    if text.len() <= most {
+        return text.into();
     }
-    let start: String = group.chars().take(100).collect();
-    format!("{start}~{}", hex::encode(&Sha256::digest(group.as_bytes())[..16]))
+    let start: String = text.chars().take(100).collect();
+    format!("{start}~{}", hex::encode(&Sha256::digest(text.as_bytes())[..16])).into()
 }
 
 /// Where a function's body begins.
@@ -249,15 +248,15 @@ fn with_options(mut send: Send, options: Map) -> Result<Send, String> {
                 let number = value.as_int().map_err(|_| wrong("an integer"))?;
                 send.priority = u8::try_from(number.clamp(0, 100)).unwrap_or(0);
             }
-            "channel" => send.channel = Some(text(value)?),
-            "group" => send.group = Some(bounded(text(value)?)),
+            "channel" => send.channel = Some(bounded(&text(value)?, MAX_GROUP).into_owned()),
+            "group" => send.group = Some(bounded(&text(value)?, MAX_GROUP).into_owned()),
             "digest" => {
                 let digest = text(value)?;
                 super::window_end(&digest, 0)?;
                 send.digest = Some(digest);
             }
             "mention" => send.mention = Some(text(value)?),
-            "owner" => send.owner = Some(text(value)?),
+            "owner" => send.owner = Some(bounded(&text(value)?, MAX_GROUP).into_owned()),
             "assignee" => send.assignee = Some(text(value)?),
             "title" => send.title = Some(text(value)?),
             "note" => send.note = Some(text(value)?),

@@ -26,6 +26,7 @@ pub use cases::{CaseResult, run as run_cases};
 pub use coverage::{Coverage, Missed, Reached, measure};
 pub use digest::window_end;
 pub use engine::glob;
+pub use evaluate::bounded;
 pub use lint::{Hint, Level, lint};
 pub use live::LiveRoutes;
 use rhai::{AST, Caches, Engine, Module, Scope};

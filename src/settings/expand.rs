@@ -1,7 +1,9 @@
 //! `${NAME}`, `${NAME:-default}`, `${file:/run/secrets/x}` and `${aws-secret:ARN#key}` in scalars.
 
-/// The text with every reference replaced; the problem where one can't be.
-pub fn expand(text: &str) -> Result<String, String> {
+use std::path::Path;
+
+/// The text with every reference replaced; the problem where one can't be. Relative paths are seen from `folder`.
+pub fn expand(text: &str, folder: &Path) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("${") {
@@ -10,16 +12,18 @@ pub fn expand(text: &str) -> Result<String, String> {
         let Some(end) = after.find('}') else {
             return Err(format!("`{text}` opens ${{ and does not close it"));
         };
-        out.push_str(&resolve(&after[..end])?);
+        out.push_str(&resolve(&after[..end], folder)?);
         rest = &after[end + 1..];
     }
     out.push_str(rest);
     Ok(out)
 }
 
-fn resolve(reference: &str) -> Result<String, String> {
+fn resolve(reference: &str, folder: &Path) -> Result<String, String> {
     if let Some(path) = reference.strip_prefix("file:") {
-        let text = std::fs::read_to_string(path).map_err(|error| format!("read secret file {path}: {error}"))?;
+        let path = folder.join(path);
+        let text =
+            std::fs::read_to_string(&path).map_err(|error| format!("read secret file {}: {error}", path.display()))?;
         // A mounted secret that ends in a line break is the commonest broken token.
         return Ok(text.trim_end().to_owned());
     }
@@ -42,6 +46,10 @@ fn resolve(reference: &str) -> Result<String, String> {
 mod tests {
     use super::*;
 
+    fn expand(text: &str) -> Result<String, String> {
+        super::expand(text, Path::new(""))
+    }
+
     #[test]
     fn defaults_stand_in_and_missing_names_are_named() {
         assert_eq!(expand("a ${NO_SUCH_NAME_HERE:-b} c").as_deref(), Ok("a b c"));
@@ -55,5 +63,8 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("file");
         std::fs::write(file.path(), "token\n").expect("write");
         assert_eq!(expand(&format!("${{file:{}}}", file.path().display())).as_deref(), Ok("token"));
+        let folder = file.path().parent().expect("a folder");
+        let name = file.path().file_name().expect("a name").to_string_lossy();
+        assert_eq!(super::expand(&format!("${{file:{name}}}"), folder).as_deref(), Ok("token"), "beside the settings");
     }
 }

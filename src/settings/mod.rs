@@ -9,6 +9,7 @@ mod read_tests;
 mod secret;
 mod telemetry;
 mod units;
+mod webhook;
 pub(crate) mod yaml;
 
 use std::{
@@ -28,9 +29,10 @@ pub use telemetry::TelemetrySettings;
 pub use units::{duration, parse_duration};
 pub use yaml::Located;
 
-/// Texts of scalars with every `${…}` replaced.
-pub(crate) fn yaml_expand(text: &str) -> Result<String, String> {
-    expand::expand(text)
+/// Texts of scalars of a file with every `${…}` replaced.
+pub(crate) fn yaml_expand(file: &Path) -> impl Fn(&str) -> Result<String, String> {
+    let folder = file.parent().unwrap_or(Path::new("")).to_owned();
+    move |text| expand::expand(text, &folder)
 }
 
 use crate::{
@@ -270,7 +272,7 @@ impl Settings {
             let problem = format!("read it: {error}; name another with --config or FINDINGS_ROUTER_CONFIG");
             vec![Located { file: name.clone(), place: None, problem }]
         })?;
-        let document = yaml::read(path, &text, &expand::expand).map_err(|problem| vec![problem])?;
+        let document = yaml::read(path, &text, &yaml_expand(path)).map_err(|problem| vec![problem])?;
         let reader = Reader { name, document: &document };
         reader.settings(path)
     }

@@ -8,7 +8,7 @@ use std::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Located, expand, resolve, yaml};
+use super::{Located, resolve, yaml, yaml_expand};
 use crate::{
     restraint::{Budget, BudgetSettings, StormSettings},
     route::RouteLimits,
@@ -31,7 +31,8 @@ impl Outline {
         let name = path.display().to_string();
         let located = |place, problem: String| vec![Located { file: name.clone(), place, problem }];
         let text = std::fs::read_to_string(path).map_err(|error| located(None, format!("read it: {error}")))?;
-        let lenient = |text: &str| Ok(expand::expand(text).unwrap_or_else(|_| text.to_owned()));
+        let expand = yaml_expand(path);
+        let lenient = |text: &str| Ok(expand(text).unwrap_or_else(|_| text.to_owned()));
         let document = yaml::read(path, &text, &lenient).map_err(|problem| vec![problem])?;
         let top = &document.value;
         let routes = top.get("routes").and_then(Value::as_str).unwrap_or("./routes");

@@ -12,7 +12,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    Located, Service, Settings, SourceSettings, SqsSettings, TargetSettings, resolve,
+    Located, Service, Settings, SourceSettings, SqsSettings, TargetSettings, WebhookSettings, resolve,
     units::{Bytes, duration},
     yaml,
 };
@@ -137,13 +137,13 @@ impl Reader<'_> {
         let mut problems = Vec::new();
         for key in top.keys() {
             if !TOP_KEYS.contains(&key.as_str()) {
-                problems.push(self.located(key, unknown_key(key, &TOP_KEYS)));
+                problems.push(self.located(key, connectors::unknown_key(key, &TOP_KEYS)));
             }
         }
         let text = |key: &str, default: &str| {
             top.get(key).map_or_else(|| default.to_owned(), |value| value.as_str().unwrap_or_default().to_owned())
         };
-        let listen = match top.get("listen").and_then(Value::as_str).map(str::parse::<SocketAddr>) {
+        let listen = match top.get("listen").map(|value| value.as_str().unwrap_or_default().parse::<SocketAddr>()) {
             None => None,
             Some(Ok(address)) => Some(address),
             Some(Err(_)) => {
@@ -199,6 +199,7 @@ impl Reader<'_> {
             }
         }
         problems.extend(self.ways_in_and_out(&settings));
+        problems.extend(self.webhook_paths(&settings));
         problems.extend(self.restraints(&settings));
         let webhook = settings.sources.values().any(|source| matches!(source, SourceSettings::Webhook(_)));
         if webhook && settings.listen.is_none() {
@@ -241,7 +242,11 @@ impl Reader<'_> {
             }
             "webhook" => {
                 let keys = ["path", "secret", "signature_headers", "max_bytes"];
-                Ok(SourceSettings::Webhook(self.typed(&path, own, &keys)?))
+                let webhook: WebhookSettings = self.typed(&path, own, &keys)?;
+                match webhook.problem() {
+                    None => Ok(SourceSettings::Webhook(webhook)),
+                    Some((key, problem)) => Err(self.located(&format!("{path}.{key}"), problem)),
+                }
             }
             "file" => Ok(SourceSettings::File(self.typed(&path, own, &["path"])?)),
             other => {
@@ -267,7 +272,7 @@ impl Reader<'_> {
         }
         let known: Vec<&str> = COMMON_KEYS.iter().chain(connectors::keys(&kind)).copied().collect();
         if let Some(key) = own.keys().find(|key| !known.contains(&key.as_str())) {
-            return Err(self.located(&format!("{path}.{key}"), unknown_key(key, &known)));
+            return Err(self.located(&format!("{path}.{key}"), connectors::unknown_key(key, &known)));
         }
         let common: Common = self.typed(&path, Value::Object(common), &known)?;
         let http = connectors::HttpOptions {
@@ -334,28 +339,15 @@ impl Reader<'_> {
         if let Value::Object(map) = &value
             && let Some(key) = map.keys().find(|key| !keys.is_empty() && !keys.contains(&key.as_str()))
         {
-            return Err(self.located(&format!("{path}.{key}"), unknown_key(key, keys)));
+            return Err(self.located(&format!("{path}.{key}"), connectors::unknown_key(key, keys)));
         }
-        serde_path_to_error::deserialize(value).map_err(|error| {
-            let inner = error.path().to_string();
-            let at = match (path, inner.as_str()) {
-                (path, "." | "") => path.to_owned(),
+        connectors::typed(value).map_err(|error| {
+            let at = match (path, error.path.as_str()) {
+                (path, "") => path.to_owned(),
                 ("", inner) => inner.to_owned(),
                 (path, inner) => format!("{path}.{inner}"),
             };
-            self.located(&at, connectors::without_value(&error.into_inner().to_string()))
+            self.located(&at, error.problem)
         })
-    }
-}
-
-fn unknown_key(key: &str, known: &[&str]) -> String {
-    let near = known
-        .iter()
-        .map(|known| (strsim::damerau_levenshtein(key, known), *known))
-        .min()
-        .filter(|(distance, _)| *distance <= 3);
-    match near {
-        Some((_, near)) => format!("unknown key `{key}`; did you mean `{near}`?"),
-        None => format!("unknown key `{key}`; known here: {}", known.join(", ")),
     }
 }

@@ -97,3 +97,51 @@ fn references_are_replaced_after_parsing_and_a_file_is_read_without_its_line_bre
     let text = read("  out: { type: file, path: \"${file:/not/there}\" }\n").expect_err("refused");
     assert!(text.contains("/not/there") && text.contains("router.yaml:4:"), "{text}");
 }
+
+fn read_sources(sources: &str) -> Result<Settings, String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("router.yaml");
+    let yaml = format!("listen: 127.0.0.1:9110\nsources:\n{sources}targets: {{ out: {{ type: console }} }}\n");
+    std::fs::write(&path, yaml).expect("written");
+    Settings::read(&path).map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn a_webhook_that_nobody_could_call_or_anybody_could_sign_for_is_refused() {
+    for (source, place, problem) in [
+        ("path: hooks, secret: s", "router.yaml:3:", "is no path; write e.g. /hooks/conformity"),
+        ("path: '/', secret: s", "router.yaml:3:", "is no path"),
+        ("path: '/x/{a}', secret: s", "router.yaml:3:", "is no path"),
+        ("path: '/:x', secret: s", "router.yaml:3:", "is no path"),
+        ("path: /healthz, secret: s", "router.yaml:3:", "the service's own"),
+        ("path: /hook, secret: ''", "router.yaml:3:", "the secret is empty"),
+        ("path: /hook, secret: ' '", "router.yaml:3:", "the secret is empty"),
+    ] {
+        let error = read_sources(&format!("  a: {{ type: webhook, {source} }}\n")).expect_err(source);
+        assert!(error.contains(place) && error.contains(problem), "{source}: {error}");
+    }
+    let twice = "  a: { type: webhook, path: /hook, secret: s }\n  b: { type: webhook, path: /hook, secret: t }\n";
+    let error = read_sources(twice).expect_err("one path");
+    assert!(error.contains("router.yaml:4:") && error.contains("the path of `a` already"), "{error}");
+    assert!(read_sources("  a: { type: webhook, path: /hooks/conformity-1, secret: s }\n").is_ok());
+}
+
+#[test]
+fn a_number_or_a_yes_may_come_from_the_environment_and_a_token_of_digits_stays_a_token() {
+    let settings = read(
+        "  out: { type: console, attempts: '${NO_SUCH_NAME_HERE:-6}', allow_http: '${NO_SUCH_NAME_HERE:-true}',
+    rate: { per_second: '${NO_SUCH_NAME_HERE:-2.5}' } }\n  hec: { type: splunk_hec, url: 'https://hec.acme.example', token: '${NO_SUCH_NAME_HERE:-123456}' }\n",
+    )
+    .expect("valid");
+    let target = &settings.targets["out"];
+    assert_eq!((target.lane.attempts, target.lane.rate.expect("a rate").per_second), (6, 2.5));
+    assert!(target.http.allow_http);
+    let error = read("  out: { type: console, attempts: '${NO_SUCH_NAME_HERE:-many}' }\n").expect_err("no number");
+    assert!(error.contains("router.yaml:4:") && error.contains("expected u32") && !error.contains("many"), "{error}");
+}
+
+#[test]
+fn an_unknown_key_deep_within_is_told_what_it_may_have_been_meant_for() {
+    let error = read("  out: { type: console, rate: { per_secnd: 1 } }\n").expect_err("unknown");
+    assert!(error.contains("router.yaml:4:") && error.contains("did you mean `per_second`?"), "{error}");
+}

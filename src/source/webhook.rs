@@ -1,7 +1,6 @@
 //! Conformity's webhook channel: HMAC-SHA256 over the raw body, in lower-case hex, with the token as text.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -16,13 +15,18 @@ use axum::{
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::{Intake, Receipt, SourceState, Taken};
 use crate::{clock::now_ms, finding::RawMessage, settings::WebhookSettings};
 
 /// A sender that waits longer than this sends again.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// So long a body may take. Until it is there nobody knows whether its sender may send at all.
+const BODY: Duration = Duration::from_secs(10);
+/// Bodies that are read at one time, by each source.
+const READING: usize = 64;
 
 pub struct WebhookSource {
     pub name: Arc<str>,
@@ -32,6 +36,7 @@ pub struct WebhookSource {
     pub max_bytes: usize,
     pub intake: Intake,
     pub state: Arc<SourceState>,
+    reading: Semaphore,
 }
 
 impl WebhookSource {
@@ -48,21 +53,17 @@ impl WebhookSource {
             max_bytes: settings.max_bytes,
             intake,
             state: Arc::new(state),
+            reading: Semaphore::new(READING),
         }
     }
 }
 
 /// A route for each webhook source.
 pub fn routes(sources: Vec<WebhookSource>) -> Router {
-    let mut router = Router::new();
-    let mut paths: HashMap<String, ()> = HashMap::new();
-    for source in sources {
-        if paths.insert(source.path.clone(), ()).is_none() {
-            let path = source.path.clone();
-            router = router.merge(Router::new().route(&path, post(take)).with_state(Arc::new(source)));
-        }
-    }
-    router
+    sources.into_iter().fold(Router::new(), |router, source| {
+        let path = source.path.clone();
+        router.merge(Router::new().route(&path, post(take)).with_state(Arc::new(source)))
+    })
 }
 
 async fn take(State(source): State<Arc<WebhookSource>>, request: Request) -> (StatusCode, &'static str) {
@@ -78,9 +79,15 @@ async fn take(State(source): State<Arc<WebhookSource>>, request: Request) -> (St
     if signatures.is_empty() {
         return (StatusCode::UNAUTHORIZED, "signature missing\n");
     }
-    let Ok(body) = to_bytes(request.into_body(), source.max_bytes).await else {
-        return (StatusCode::PAYLOAD_TOO_LARGE, "body too large\n");
+    let Ok(turn) = source.reading.try_acquire() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "too many at once; send it again\n");
     };
+    let body = match tokio::time::timeout(BODY, to_bytes(request.into_body(), source.max_bytes)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return (StatusCode::PAYLOAD_TOO_LARGE, "body too large\n"),
+        Err(_) => return (StatusCode::REQUEST_TIMEOUT, "the body did not come in time; send it again\n"),
+    };
+    drop(turn);
     if !signatures.iter().any(|signature| verify(source.secret.expose_secret(), &body, signature)) {
         return (StatusCode::UNAUTHORIZED, "signature wrong\n");
     }

@@ -46,6 +46,8 @@ pub enum Retried {
     Decoded,
     /// It waits in its target's lane again.
     Queued,
+    /// What it opens has passed since: nothing would ever resolve it.
+    Passed,
     /// There is no such dead letter.
     Missing,
 }
@@ -190,6 +192,9 @@ fn requeue_delivery(transaction: &Connection, letter: &DeadLetterRow, now: i64) 
         .ok()
         .and_then(|payload| payload["options"]["channel"].as_str().map(str::to_owned));
     let account = serde_json::from_str::<super::Payload>(&letter.body).map(|payload| payload.notice.account_id);
+    if text("wanted") == "open" && has_passed(transaction, target, &text("key"))? {
+        return Ok(Retried::Passed);
+    }
     // A newer wish for the same key is what the target should show: it stays.
     transaction.execute(
         "INSERT INTO deliveries (target, key, finding, account, channel, priority, wanted, revision, state,
@@ -210,6 +215,15 @@ fn requeue_delivery(transaction: &Connection, letter: &DeadLetterRow, now: i64) 
         ],
     )?;
     Ok(Retried::Queued)
+}
+
+/// It has findings, and none of them fails any more.
+fn has_passed(transaction: &Connection, target: i64, key: &str) -> sql::Result<bool> {
+    transaction.query_row(
+        "SELECT count(*), coalesce(max(failing), 0) FROM members WHERE target = ?1 AND key = ?2",
+        params![target, key],
+        |row| Ok(row.get::<i64>(0)? > 0 && row.get::<i64>(1)? == 0),
+    )
 }
 
 fn requeue_record(transaction: &Connection, letter: &DeadLetterRow, body: &[u8], now: i64) -> sql::Result<Retried> {

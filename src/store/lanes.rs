@@ -180,13 +180,14 @@ impl Store {
         })
     }
 
-    /// Marks a row as being sent, on disk, before the call that can't be repeated.
-    pub async fn mark_sending(&self, id: i64, now: i64) -> Result<(), StoreError> {
+    /// Marks a row as being sent, on disk, before the call that can't be repeated. `false`: it is no longer there, since its
+    /// finding passed meanwhile.
+    pub async fn mark_sending(&self, id: i64, now: i64) -> Result<bool, StoreError> {
         self.write(move |transaction| {
-            transaction
+            let marked = transaction
                 .prepare_cached("UPDATE deliveries SET state = 'sending', sending_since = ?2 WHERE id = ?1")?
                 .execute(params![id, now])?;
-            Ok(())
+            Ok(marked == 1)
         })
         .await
     }

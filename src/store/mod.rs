@@ -7,6 +7,7 @@
 
 mod commit;
 mod dead;
+mod doubt;
 mod duty;
 mod lanes;
 mod load;
@@ -40,7 +41,10 @@ mod write_tests;
 use std::{
     collections::HashMap,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
 };
 
@@ -69,6 +73,8 @@ pub use types::{
     Batch, Committed, Enqueued, Hold, InboxMessage, Known, MemberState, NewDecision, NewRecord, Payload, Sent,
     StoredFinding, TicketState, Wish,
 };
+
+use crate::vital::Vital;
 
 /// How many jobs share one transaction at most. Larger groups gain little once the sync is spread over 64 jobs.
 const GROUP: usize = 64;
@@ -110,6 +116,7 @@ pub struct Store {
     replica: Option<Arc<Replica>>,
     /// In whose name this handle writes.
     duty: Option<Arc<Duty>>,
+    ending: Arc<AtomicBool>,
 }
 
 struct WriterThread(Option<JoinHandle<()>>);
@@ -150,10 +157,13 @@ impl Store {
         (lock, replica): (Option<Arc<std::fs::File>>, Option<Arc<Replica>>),
     ) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::unbounded_channel();
-        let seen = replica.clone();
+        let (seen, ending) = (replica.clone(), Arc::<AtomicBool>::default());
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || write_loop(&writer, queue, seen.as_deref()))
+            .spawn({
+                let ending = Arc::clone(&ending);
+                move || write_loop(&writer, queue, seen.as_deref(), &ending)
+            })
             .map_err(|source| StoreError::Failed(format!("{place}: {source}")))?;
         Ok(Self {
             jobs,
@@ -163,7 +173,22 @@ impl Store {
             _lock: lock,
             replica,
             duty: None,
+            ending,
         })
+    }
+
+    /// The process ends: what can't be learnt soon is left to the next one.
+    pub fn end_soon(&self) {
+        self.ending.store(true, Ordering::SeqCst);
+    }
+
+    /// The same store for somebody who reads for long: a connection serves one reader at a time.
+    pub fn with_a_reader_of_its_own(&self) -> Result<Self, StoreError> {
+        let reader = match &*self.place {
+            Place::Sqlite(path) => Connection::Sqlite(open::connect(path, Access::Command)?),
+            Place::Server(endpoint) => Candidate::connect(endpoint)?.reader(),
+        };
+        Ok(Self { reader: Arc::new(Mutex::new(reader)), ..self.clone() })
     }
 
     /// The file, where it is one.
@@ -274,10 +299,16 @@ fn in_savepoint<T>(
     Ok(result?)
 }
 
-fn write_loop(connection: &Connection, mut queue: mpsc::UnboundedReceiver<Job>, replica: Option<&Replica>) {
+fn write_loop(
+    connection: &Connection,
+    mut queue: mpsc::UnboundedReceiver<Job>,
+    replica: Option<&Replica>,
+    ending: &AtomicBool,
+) {
+    let _vital = Vital;
     let mut replies = Vec::with_capacity(GROUP);
     while let Some(first) = queue.blocking_recv() {
-        let result = write_group(connection, first, &mut queue, &mut replies, replica);
+        let result = write_group(connection, first, &mut queue, &mut replies, (replica, ending));
         for reply in replies.drain(..) {
             reply(result.as_ref().copied().map_err(StoreError::copy));
         }
@@ -290,10 +321,10 @@ fn write_group(
     first: Job,
     queue: &mut mpsc::UnboundedReceiver<Job>,
     replies: &mut Vec<Reply>,
-    replica: Option<&Replica>,
+    (replica, ending): (Option<&Replica>, &AtomicBool),
 ) -> Result<(), StoreError> {
-    let fences = match begin(connection, replica) {
-        Ok(fences) => fences,
+    let (fences, number) = match begin(connection, replica) {
+        Ok(begun) => begun,
         Err(error) => {
             replies.push((first.work)(Err(error.copy())).reply);
             return Err(error);
@@ -311,21 +342,19 @@ fn write_group(
         }
         next = if replies.len() < GROUP { queue.try_recv().ok() } else { None };
     }
-    connection.control("COMMIT").map_err(|error| {
-        // Of what could not be committed nothing may stay open.
-        let _ = connection.control("ROLLBACK");
-        StoreError::from(error)
-    })
+    doubt::commit(connection, number, ending)
 }
 
-/// Begins a transaction; the numbers that hold until its end, where several replicas share the store.
-fn begin(connection: &Connection, replica: Option<&Replica>) -> Result<Option<Fences>, StoreError> {
+/// Begins a transaction; the numbers of the lanes that hold until its end, where several replicas share the store, and its own.
+fn begin(connection: &Connection, replica: Option<&Replica>) -> Result<(Option<Fences>, Option<i64>), StoreError> {
     connection.ensure()?;
     connection.begin()?;
     let locked = match (connection, replica) {
-        (Connection::Sqlite(_), _) => return Ok(None),
-        (_, None) => server::lock(connection).map(|_| None).map_err(StoreError::from),
-        (_, Some(replica)) => replica.lock(connection).and_then(|()| Ok(Some(Replica::fences(connection)?))),
+        (Connection::Sqlite(_), _) => return Ok((None, None)),
+        (_, None) => server::lock(connection).map(|(_, _, number)| (None, number)).map_err(StoreError::from),
+        (_, Some(replica)) => {
+            replica.lock(connection).and_then(|number| Ok((Some(Replica::fences(connection)?), number)))
+        }
     };
     locked.inspect_err(|_| {
         let _ = connection.control("ROLLBACK");

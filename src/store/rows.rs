@@ -130,6 +130,8 @@ pub enum Settlement {
     Nothing {
         detail: &'static str,
     },
+    /// The row was taken back before anything was sent.
+    Withdrawn,
 }
 
 /// What is left of the row.

@@ -185,7 +185,9 @@ async fn life(store: &Store) -> Vec<String> {
         store.read_urgent_records(2, 1, 9)
     );
     say!(store.record_after(2, 5, 4), store.load(1), store.load(99), store.mark_sending(1, 1_250).await);
+    assert!(!store.mark_sending(99, 1_250).await.expect("asked"), "what was taken back is not sent");
     let row = Arc::new(store.load(1).expect("read").expect("there"));
+    say!(store.settle(Arc::clone(&row), 1, "soc".into(), Settlement::Withdrawn, 0, 1_300).await, store.load(1));
     let settle =
         async |row: &Arc<super::Loaded>, what| store.settle(Arc::clone(row), 1, "soc".into(), what, 4, 1_400).await;
     let retry =

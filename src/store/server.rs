@@ -73,6 +73,11 @@ impl Candidate {
         Place::Server(Box::new((*self.endpoint).clone()))
     }
 
+    /// Only to read with.
+    pub(super) fn reader(self) -> Connection {
+        self.session
+    }
+
     /// The store for a command, whoever owns what.
     pub(super) fn beside(self) -> Result<Store, StoreError> {
         let (place, reader) = (self.place(), self.another()?);
@@ -174,10 +179,15 @@ fn migrate(session: &Connection, endpoint: &Endpoint, migrations: &[&str]) -> Re
     }
 }
 
-/// Locks the one row that every writer locks; the number and the name that stand in it.
-pub(super) fn lock(connection: &Connection) -> SqlResult<(i64, String)> {
-    connection
-        .query_row("SELECT fence, holder FROM router WHERE id = 1 FOR UPDATE", [], |row| Ok((row.get(0)?, row.get(1)?)))
+/// Locks the one row that every writer locks; the number and the name that stand in it, and the transaction's own number where the
+/// server can be asked for what became of it.
+pub(super) fn lock(connection: &Connection) -> SqlResult<(i64, String, Option<i64>)> {
+    let sql = if connection.tells_outcomes() {
+        "SELECT fence, holder, txid_current() FROM router WHERE id = 1 FOR UPDATE"
+    } else {
+        "SELECT fence, holder, CAST(NULL AS BIGINT) FROM router WHERE id = 1 FOR UPDATE"
+    };
+    connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
 }
 
 /// Who owns a lane, for people.

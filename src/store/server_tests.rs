@@ -292,3 +292,20 @@ fn connections_to_files_are_not_servers() {
     assert!(store.duty().is_none() && store.path().is_some());
     assert!(store.read(|connection| Ok(matches!(connection, Connection::Sqlite(_)))).expect("read"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_answer_got_lost_is_neither_made_twice_nor_taken_for_failed() {
+    let Some(server) = simulators::postgres::shared() else { return };
+    let url = server.database().expect("a database");
+    let place = endpoint(&url);
+    let at = url::Url::parse(&url).expect("an address");
+    let far = format!("{}:{}", at.host_str().expect("a host"), at.port().expect("a port"));
+    let line = simulators::line::Line::to(far.clone()).await.expect("a line");
+    let store = joined(&endpoint(&url.replace(&far, &line.address().to_string())));
+    line.lose_answer_to("COMMIT");
+    let committed = store.commit(record()).await.expect("it came through, and the server says so");
+    assert_eq!(committed.records.len(), 1, "and the lane is told of it");
+    assert_eq!(server.sql(&place.to_string(), "SELECT count(*) FROM records").expect("counted"), "1");
+    store.commit(record()).await.expect("the store goes on, on a connection that is new");
+    assert_eq!(server.sql(&place.to_string(), "SELECT count(*) FROM records").expect("counted"), "2");
+}

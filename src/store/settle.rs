@@ -46,6 +46,7 @@ fn settle(
             answer(transaction, place, now, (wanted, "delivered", detail), waits)?;
             finish(transaction, row, now)
         }
+        Settlement::Withdrawn => Ok(Left::Gone),
         Settlement::Nothing { detail } => {
             answer(transaction, place, now, (wanted, "nothing", detail), waits)?;
             finish(transaction, row, now)

@@ -112,6 +112,54 @@ async fn a_dry_run_over_a_queue_sees_each_message_once_ends_and_leaves_them_visi
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_answers_who_asks_for_its_health_unless_the_service_itself_is_there() {
+    let bench = Bench::start().await;
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its number").port();
+    let path = bench.folder().join("router.yaml");
+    let yaml = std::fs::read_to_string(&path).expect("router.yaml");
+    let webhook = "sources:\n  direct: { type: webhook, path: /webhook, secret: s }\n";
+    let yaml = format!("listen: 127.0.0.1:{port}\n{}", yaml.replace("sources:\n", webhook));
+    std::fs::write(&path, yaml).expect("written");
+    let mut command = bench.command(&["run", "--dry-run"]);
+    let dry = crate::support::Running(command.stdout(std::process::Stdio::null()).spawn().expect("started"));
+    crate::support::until("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
+    let health = reqwest::get(format!("http://127.0.0.1:{port}/healthz")).await.expect("an answer");
+    assert_eq!(health.status(), reqwest::StatusCode::OK);
+    let body = check("root", "FAILURE", T);
+    let signed = reqwest::Client::new()
+        .post(format!("http://127.0.0.1:{port}/webhook"))
+        .header("X-Conformity-Signature", crate::webhook::sign("s", &body))
+        .body(body);
+    let status = signed.send().await.expect("an answer").status();
+    assert_eq!(status, reqwest::StatusCode::SERVICE_UNAVAILABLE, "a dry run takes nothing from anybody");
+    let beside = bench.output(&["run", "--dry-run", "--until-idle", "200ms"]).await;
+    let log = String::from_utf8_lossy(&beside.stderr).into_owned();
+    assert!(beside.status.success() && log.contains("listens nowhere"), "{log}");
+    assert_eq!(dry.terminate().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_has_enough_is_no_fault_and_a_machine_gets_its_answer_also_when_all_is_wrong() {
+    let bench = Bench::start().await;
+    let mut command = bench.command(&["check", "--format", "json"]);
+    let mut child =
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("started");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("ended");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(0) && !text.contains("panicked"), "{text}");
+    std::fs::write(bench.folder().join("router.yaml"), "sorces: {}\n").expect("written");
+    let output = bench.output(&["check", "--format", "json"]).await;
+    assert_eq!(output.status.code(), Some(2));
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one document");
+    assert_eq!(answer["ok"], false);
+    assert!(
+        answer["problems"][0].as_str().is_some_and(|problem| problem.contains("did you mean `sources`?")),
+        "{answer}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_store_is_named_and_left_alone() {
     let bench = Bench::start().await;
     std::fs::create_dir_all(bench.folder().join("state")).expect("folder");

@@ -252,6 +252,34 @@ async fn what_could_go_out_for_longer_than_max_age_and_did_not_is_parked_with_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_that_could_not_be_made_is_not_made_once_its_finding_passes() {
+    let bench = Bench::start().await;
+    bench.sims.jira.fault(Fault::always(CREATE, FaultKind::answer(400, r#"{"errorMessages":["no"]}"#)));
+    bench.sims.aws.send(&bench.queue, &check("root", "FAILURE", T));
+    bench.settle().await;
+    bench.sims.aws.send(&bench.queue, &check("root", "SUCCESS", T + 1));
+    bench.settle().await;
+    bench.sims.jira.clear_faults();
+    let retried = bench.json(&["dead-letters", "retry", "--all"]).await;
+    assert!(retried[0]["result"].as_str().is_some_and(|result| result.contains("passes by now")), "{retried}");
+    bench.settle().await;
+    assert!(bench.sims.jira.issues().is_empty(), "nothing would ever resolve it");
+    assert_eq!(bench.json(&["dead-letters", "list"]).await, serde_json::json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_sends_of_one_version_to_an_append_only_target_are_one_event() {
+    let bench = Bench::start().await;
+    bench.script(
+        "twice",
+        r#"fn route(f) { [send("siem", #{ priority: 20 }), send("siem", #{ channel: "z", priority: 95 })] }"#,
+    );
+    bench.sims.aws.send(&bench.queue, &check("root", "FAILURE", T));
+    bench.settle().await;
+    assert_eq!((bench.sims.splunk.count(), bench.sims.splunk.distinct()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn explain_says_how_long_a_delivery_waited_and_how_much_of_it_for_a_limit() {
     let bench = Bench::start().await;
     bench.sims.jira.fault(Fault::times(CREATE, 1, limited("1", "jira-burst-based")));

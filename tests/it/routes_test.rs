@@ -277,3 +277,25 @@ fn the_quiet_example_passes_its_cases_as_its_guide_says() {
     let names = report.to_string();
     assert!(names.contains("alerts") && names.contains("tickets"), "{names}");
 }
+
+#[test]
+fn cases_that_no_script_would_be_run_on_are_refused_by_name() {
+    let folder = folder(&[("a.rhai", "fn route(f) { [] }"), ("b.cases.json", "[]")]);
+    let output = run(folder.path(), &[]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("b.cases.json") && text.contains("there is no b.rhai beside it"), "{text}");
+}
+
+#[test]
+fn what_router_yaml_says_of_limits_counts_for_a_directory_that_is_named() {
+    let event = format!("[{{ \"name\": \"n\", {EVENT}, \"expect\": {{}} }}]");
+    let script = "fn route(f) { let n = 0; while n < 2000 { n += 1; } [] }";
+    let folder =
+        folder(&[("a.rhai", script), ("a.cases.json", &event), ("router.yaml", "limits: { max_operations: 1000 }\n")]);
+    let output = run(folder.path(), &[]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &*String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains("Too many operations"), "{text}");
+    std::fs::remove_file(folder.path().join("router.yaml")).expect("removed");
+    assert!(run(folder.path(), &[]).status.success());
+}

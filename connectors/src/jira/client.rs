@@ -131,11 +131,15 @@ impl Client {
         let Some(issues) = found["issues"].as_array() else {
             return Err(Verdict::Ambiguous { detail: format!("the answer is not JIRA's: {}", answer.excerpt()) });
         };
-        // A new ticket in place of an old one has its label too.
-        let old = delivery.ledger.as_ref().map(|ledger| ledger.receipt.id.as_str());
-        let issues: Vec<&Value> = issues.iter().filter(|issue| issue["id"].as_str() != old || old.is_none()).collect();
-        let is_open = |issue: &&&Value| issue["fields"]["status"]["statusCategory"]["key"] != "done";
-        let Some(issue) = issues.iter().find(is_open).or_else(|| issues.first()) else { return Ok(None) };
+        // The new ticket in place of an old one has its label too, as all those have that the old one took the place of: it
+        // comes after it.
+        let known = delivery.ledger.as_ref().map(|ledger| ledger.receipt.id.as_str());
+        let place = known.and_then(|known| issues.iter().position(|issue| issue["id"] == known));
+        let issues = place.and_then(|place| issues.get(place + 1..)).unwrap_or(issues);
+        let is_open = |issue: &&Value| issue["fields"]["status"]["statusCategory"]["key"] != "done";
+        // Without the known one in the answer, what is closed may be older than it.
+        let any = if known.is_none() || place.is_some() { issues.first() } else { None };
+        let Some(issue) = issues.iter().find(is_open).or(any) else { return Ok(None) };
         Ok(Some(self.ledger(issue, String::new(), now_ms)))
     }
 

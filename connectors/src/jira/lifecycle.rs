@@ -275,10 +275,17 @@ impl Work<'_> {
             return self.create(Some(ledger)).await;
         }
         if !ours {
-            // A person closed it while the problem exists: once, after a while, then never again.
+            // A person closed it while the problem exists: it is reopened once, after a while. Of whoever closes it again it is
+            // only told, once, that it still fails.
             let since = ledger.closed_by_person_ms.unwrap_or(now);
             let seen = Ledger { closed_by_person_ms: Some(since), ..ledger.clone() };
-            if ledger.noted(REOPENED) || now - since < millis(self.config.reopen_after) {
+            if ledger.noted(REOPENED) {
+                if ledger.closed_by_person_ms.is_none() {
+                    self.comment(ledger, "The check still fails.").await?;
+                }
+                return Ok(delivered(seen, None));
+            }
+            if now - since < millis(self.config.reopen_after) {
                 return Ok(delivered(seen, None));
             }
         }

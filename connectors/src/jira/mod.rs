@@ -16,8 +16,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    Connector, Content, Delivery, Found, Health, Http, HttpOptions, Ledger, Limits, Quota, Rate, Scope, UnknownPolicy,
-    Verdict,
+    Connector, Content, Delivery, Found, Health, Http, HttpOptions, Ledger, LedgerState, Limits, Quota, Rate, Scope,
+    UnknownPolicy, Verdict, Wanted,
     config::{ConfigError, by_risk, duration},
 };
 
@@ -188,8 +188,12 @@ impl Connector for Jira {
         }
     }
 
+    /// A ticket that is to be reopened may turn out to have no way back, and then a new one takes its place.
     fn creates(&self, delivery: &Delivery) -> bool {
-        delivery.ledger.as_ref().is_none_or(|ledger| later::is_past_reopening(&self.config, delivery, ledger))
+        delivery.ledger.as_ref().is_none_or(|ledger| {
+            let is_over = ledger.accepted().is_some_and(|accepted| accepted.until_ms <= delivery.now_ms);
+            delivery.wanted == Wanted::Open && (ledger.state == LedgerState::Resolved || is_over)
+        })
     }
 
     fn look_again_at(&self, delivery: &Delivery, ledger: &Ledger) -> Option<i64> {

@@ -18,6 +18,9 @@ use crate::{
     Scope, SendOptions, UnknownPolicy, Verdict, Wanted, fingerprint,
 };
 
+/// The scope of a webhook, which is that of one channel.
+const WEBHOOK: &str = "channel:webhook";
+
 enum Way {
     Bot { authorization: String, channel: String },
     Webhook,
@@ -128,9 +131,8 @@ impl Slack {
         let (said, warning) = self.post("chat.update", &place, delivery, notice, quota).await;
         match said {
             Said::Ok(_) => {}
-            // Somebody deleted it: a problem that exists is told anew.
             Said::NoMessage if delivery.wanted == Wanted::Open => {
-                return self.open(delivery, notice, default, quota).await;
+                return self.tell_anew(ledger, delivery, notice, default, quota).await;
             }
             Said::NoMessage => {}
             Said::BadChannel(detail) => return Verdict::PermanentItem { detail },
@@ -154,6 +156,28 @@ impl Slack {
         }
         let next = Ledger { state, content_hash: hash, written_ms: delivery.now_ms, closed_by_person_ms: None, ..next };
         Verdict::Delivered { ledger: Some(next), warning, slow_down: false }
+    }
+
+    /// Somebody deleted the message: a problem that exists is told anew. An attempt whose answer was lost may have done so, and
+    /// since the ledger knows a message the lane did not ask before this one.
+    async fn tell_anew(
+        &self,
+        deleted: &Ledger,
+        delivery: &Delivery,
+        notice: &Notice,
+        default: &str,
+        quota: &dyn Quota,
+    ) -> Verdict {
+        let since_then = Delivery { sending_since_ms: Some(deleted.written_ms), ..delivery.clone() };
+        match self.find(&since_then, quota).await {
+            // What it says may be of an earlier version: the next one rewrites it.
+            Found::Yes(found) => {
+                let ledger = Some(Ledger { content_hash: String::new(), ..found });
+                Verdict::Delivered { ledger, warning: None, slow_down: false }
+            }
+            Found::Failed(verdict) => verdict,
+            Found::No | Found::Unsearchable { .. } => self.open(delivery, notice, default, quota).await,
+        }
     }
 
     /// Says in the thread what is due; whether there was anything.
@@ -198,7 +222,7 @@ impl Slack {
         let mut body = payload::message(delivery, notice);
         let mut retried = false;
         loop {
-            if let Err(closed) = quota.acquire(&[]).await {
+            if let Err(closed) = quota.acquire(&[Scope(WEBHOOK.to_owned())]).await {
                 return closed.into();
             }
             let request = self
@@ -294,7 +318,7 @@ impl Connector for Slack {
     fn queue_scope(&self, options: &SendOptions) -> Scope {
         match &self.way {
             Way::Bot { channel, .. } => Scope(format!("channel:{}", options.channel.as_deref().unwrap_or(channel))),
-            Way::Webhook => Scope::target(),
+            Way::Webhook => Scope(WEBHOOK.to_owned()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What time does to a ticket.
 
-use connectors::{Found, LedgerState, Verdict};
+use connectors::{Found, LedgerState, Verdict, Wanted};
 
 use super::*;
 use crate::common::{Recorder, deliver, delivery, notice};
@@ -63,7 +63,7 @@ async fn a_ticket_resolved_long_ago_gets_a_linked_successor_that_is_looked_up_li
     let mut one = delivery(notice());
     one.ledger = Some(linked(LedgerState::Resolved));
     one.now_ms = NOW + 14 * DAY;
-    assert!(!jira.creates(&one), "within the window it is reopened");
+    assert!(jira.creates(&one), "within the window it is reopened, unless its workflow has no way back");
     one.now_ms += 1;
     assert!(jira.creates(&one));
     let ledger = ledger_of(deliver(&*jira, &one).await);
@@ -72,12 +72,35 @@ async fn a_ticket_resolved_long_ago_gets_a_linked_successor_that_is_looked_up_li
     // The answer was lost: the old ticket has the same label and is not the one.
     let shown = |id: &str, status: &str| json!({ "id": id, "key": "SOC-1", "fields": { "status": { "statusCategory": { "key": status } } } });
     let found = answer(200, json!({ "issues": [shown("10024", "done"), shown("10099", "new")] }));
-    let nothing = answer(200, json!({ "issues": [shown("10024", "done")] }));
-    let server = Server::answering([found, nothing]).await;
+    // Nor is the one that the old ticket itself took the place of.
+    let nothing = answer(200, json!({ "issues": [shown("10007", "done"), shown("10024", "done")] }));
+    let moved_away = answer(200, json!({ "issues": [shown("10007", "done")] }));
+    let server = Server::answering([found, nothing, moved_away]).await;
     let jira = cloud(&server);
     let Found::Yes(ledger) = jira.find(&one, &Recorder::default()).await else { panic!("it is there") };
     assert_eq!(ledger.receipt.id, "10099");
     assert_eq!(jira.find(&one, &Recorder::default()).await, Found::No);
+    assert_eq!(jira.find(&one, &Recorder::default()).await, Found::No);
+}
+
+#[tokio::test]
+async fn whatever_may_end_in_a_new_ticket_is_looked_up_after_a_lost_answer() {
+    let server = Server::answering([]).await;
+    let jira = with(&server, json!({}));
+    let mut one = delivery(notice());
+    assert!(jira.creates(&one), "nothing is known of it");
+    one.ledger = Some(linked(LedgerState::Open));
+    assert!(!jira.creates(&one), "an open one is only rewritten");
+    let mut accepted = linked(LedgerState::Open);
+    accepted.keep("accepted", json!({ "until_ms": NOW, "word": "Risk accepted" }));
+    one.ledger = Some(accepted);
+    assert!(jira.creates(&one), "what a person refused is reopened, or made anew where there is no way back");
+    one.now_ms = NOW - 1;
+    assert!(!jira.creates(&one), "the no still counts");
+    one.ledger = Some(linked(LedgerState::Resolved));
+    assert!(jira.creates(&one));
+    one.wanted = Wanted::Resolved;
+    assert!(!jira.creates(&one), "a pass makes nothing");
 }
 
 #[tokio::test]
@@ -144,4 +167,23 @@ async fn the_due_date_that_a_ticket_shows_does_not_move_and_rewrites_nothing() {
     one.now_ms = NOW + 5 * DAY;
     deliver(&*jira, &one).await;
     assert_eq!(server.paths().await.len(), 2, "looked at only: nothing has changed");
+}
+
+#[tokio::test]
+async fn whoever_closes_it_again_is_told_once_that_it_still_fails_and_has_the_last_word() {
+    let closed = || issue("Done", "done", Value::Null);
+    let server = Server::answering([closed(), answer(201, json!({})), closed(), closed()]).await;
+    let jira = with(&server, json!({ "reopen_after": "1h" }));
+    let mut one = delivery(notice());
+    let mut ledger = linked(LedgerState::Open);
+    ledger.note("reopened_over_person");
+    one.ledger = Some(ledger);
+    for hours in [0, 1, 48] {
+        one.now_ms = NOW + hours * 3_600_000;
+        one.ledger = Some(ledger_of(deliver(&*jira, &one).await));
+    }
+    let paths = server.paths().await;
+    assert_eq!(paths.iter().filter(|path| path.ends_with("/comment")).count(), 1, "{paths:?}");
+    assert!(server.requests().await[1].2.to_string().contains("still fails"));
+    assert!(!paths.iter().any(|path| path.contains("transitions")), "it is not reopened: {paths:?}");
 }

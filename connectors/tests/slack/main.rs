@@ -198,13 +198,33 @@ async fn l10_l11_l12_a_webhook_says_ok_or_it_did_not_happen() {
 #[tokio::test]
 async fn l14_a_message_that_somebody_deleted_is_posted_anew() {
     let again = answer(200, json!({ "ok": true, "channel": "C0DEFAULT", "ts": "1795430009.000200" }));
-    let server = Server::answering([error("message_not_found"), again]).await;
+    let nothing = answer(200, json!({ "ok": true, "messages": [] }));
+    let server = Server::answering([error("message_not_found"), nothing, again]).await;
     let mut one = delivery(notice());
     one.ledger = Some(posted());
     let Verdict::Delivered { ledger: Some(ledger), .. } = deliver(&*bot(&server), &one).await else {
         panic!("not delivered")
     };
     assert_eq!(ledger.receipt.id, "1795430009.000200");
+}
+
+#[tokio::test]
+async fn a_message_posted_anew_whose_answer_was_lost_is_not_posted_twice() {
+    let mut one = delivery(notice());
+    one.ledger = Some(posted());
+    one.now_ms = NOW + 600_000;
+    let it =
+        json!([{ "ts": "1795430009.000200", "metadata": { "event_payload": { "fingerprint": one.fingerprint } } }]);
+    let history = answer(200, json!({ "ok": true, "messages": it }));
+    let server = Server::answering([error("message_not_found"), history]).await;
+    let Verdict::Delivered { ledger: Some(ledger), .. } = deliver(&*bot(&server), &one).await else {
+        panic!("not delivered")
+    };
+    assert_eq!(ledger.receipt.id, "1795430009.000200");
+    let requests = server.requests().await;
+    assert_eq!(requests.len(), 2, "an update and a look, no post: {requests:?}");
+    let oldest = requests[1].2["oldest"].as_str().and_then(|at| at.split('.').next()?.parse::<i64>().ok());
+    assert!(oldest.expect("a time") <= NOW / 1000, "from the old message on: {oldest:?}");
 }
 
 #[tokio::test]
@@ -322,4 +342,18 @@ async fn l9_l15_hostile_text_stays_text_and_every_message_keeps_slacks_limits() 
             assert!(body["text"].as_str().is_some_and(|text| !text.is_empty() && text.chars().count() <= 4_000));
         }
     }
+}
+
+#[tokio::test]
+async fn a_webhook_is_one_channel_and_keeps_the_limit_of_one() {
+    let server = Server::answering([text(200, "ok")]).await;
+    let quota = Recorder::default();
+    let slack = webhook(&server);
+    slack.deliver(&[delivery(notice())], &quota).await;
+    assert_eq!(quota.acquired(), [["channel:webhook"]]);
+    assert_eq!(slack.queue_scope(&connectors::SendOptions::default()).0, "channel:webhook");
+    let real = json!({ "webhook_url": "https://hooks.slack.com/services/T/B/secret" });
+    let slack = connect("slack", "devs", real, &options()).expect("settings");
+    let rate = slack.rate_of(&connectors::Scope("channel:webhook".to_owned())).expect("a limit");
+    assert_eq!((rate.per_second, rate.burst), (1.0, 1));
 }

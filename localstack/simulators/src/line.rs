@@ -4,7 +4,10 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::{
@@ -19,6 +22,7 @@ pub struct Line {
     address: SocketAddr,
     far: Arc<Mutex<String>>,
     whole: watch::Sender<bool>,
+    unanswered: Arc<Mutex<Option<String>>>,
     task: JoinHandle<()>,
 }
 
@@ -35,18 +39,20 @@ impl Line {
         let (whole, watched) = watch::channel(true);
         let far = Arc::new(Mutex::new(far));
         let leads_to = Arc::clone(&far);
+        let unanswered = Arc::<Mutex<Option<String>>>::default();
+        let to_lose = Arc::clone(&unanswered);
         let task = tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 let far = leads_to.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                let watched = watched.clone();
+                let (watched, to_lose) = (watched.clone(), Arc::clone(&to_lose));
                 tokio::spawn(async move {
                     if let Ok(far) = TcpStream::connect(far).await {
-                        connect(near, far, watched).await;
+                        connect(near, far, watched, to_lose).await;
                     }
                 });
             }
         });
-        Ok(Self { address, far, whole, task })
+        Ok(Self { address, far, whole, unanswered, task })
     }
 
     /// Where it begins.
@@ -64,6 +70,11 @@ impl Line {
         self.whole.send_replace(false);
     }
 
+    /// The next time that these words get through, the answer does not, and the connection ends.
+    pub fn lose_answer_to(&self, words: &str) {
+        *self.unanswered.lock().unwrap_or_else(PoisonError::into_inner) = Some(words.to_owned());
+    }
+
     /// Everything gets through again, also what was said meanwhile.
     pub fn mend(&self) {
         self.whole.send_replace(true);
@@ -76,17 +87,42 @@ impl Drop for Line {
     }
 }
 
-async fn connect(near: TcpStream, far: TcpStream, whole: watch::Receiver<bool>) {
+async fn connect(
+    near: TcpStream,
+    far: TcpStream,
+    whole: watch::Receiver<bool>,
+    unanswered: Arc<Mutex<Option<String>>>,
+) {
     let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
-    tokio::join!(pass_on(near_read, far_write, whole.clone()), pass_on(far_read, near_write, whole));
+    let lost = AtomicBool::new(false);
+    let asked = |said: &[u8]| {
+        let mut unanswered = unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+        if unanswered.as_ref().is_some_and(|words| said.windows(words.len()).any(|part| part == words.as_bytes())) {
+            *unanswered = None;
+            lost.store(true, Ordering::SeqCst);
+        }
+        true
+    };
+    let answered = |_: &[u8]| !lost.load(Ordering::SeqCst);
+    tokio::join!(pass_on(near_read, far_write, whole.clone(), asked), pass_on(far_read, near_write, whole, answered));
 }
 
-async fn pass_on(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, mut whole: watch::Receiver<bool>) {
+/// `may_pass`: what was read goes on; otherwise the connection ends.
+async fn pass_on(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut whole: watch::Receiver<bool>,
+    may_pass: impl Fn(&[u8]) -> bool,
+) {
     let mut part = vec![0; 16 << 10];
     loop {
         let read = from.read(&mut part).await.unwrap_or(0);
         // Also the end of a connection is news that does not get through.
-        if whole.wait_for(|whole| *whole).await.is_err() || read == 0 || to.write_all(&part[..read]).await.is_err() {
+        if whole.wait_for(|whole| *whole).await.is_err()
+            || read == 0
+            || !may_pass(&part[..read])
+            || to.write_all(&part[..read]).await.is_err()
+        {
             let _ = to.shutdown().await;
             return;
         }

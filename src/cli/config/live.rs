@@ -13,8 +13,17 @@ use crate::{
 };
 
 impl Tool<'_> {
+    /// The directory, of which settings and variables must be right; these commands look at nothing else of it.
+    fn settled(&self) -> Result<Directory, Failure> {
+        let directory = Directory::read(&self.dir, &self.extra);
+        let counts = |file: &str| file.starts_with("settings.") || file.starts_with("vars/");
+        let wrong: Vec<String> =
+            directory.problems.iter().filter(|problem| counts(&problem.file)).map(ToString::to_string).collect();
+        if wrong.is_empty() { Ok(directory) } else { Err(Failure::invalid(wrong.join("\nerror: "))) }
+    }
+
     pub(super) async fn export(&self, only: &[String], force: bool) -> Outcome {
-        let settings = Directory::read(&self.dir, &self.extra);
+        let settings = self.settled()?;
         let (conformity, parallelism) = self.conformity(Some(&settings))?;
         let organisation_id = actual::check_key(&conformity).await.map_err(Failure::failed)?;
         let accounts = self.accounts(&conformity, only).await?;
@@ -75,7 +84,7 @@ impl Tool<'_> {
     }
 
     pub(super) async fn scan(&self, only: &[String], wait: bool, poll: std::time::Duration) -> Outcome {
-        let settings = Directory::read(&self.dir, &self.extra);
+        let settings = self.settled()?;
         let (conformity, _) = self.conformity(Some(&settings))?;
         if wait && conformity.platform() == Platform::VisionOne {
             return Err(Failure::invalid("Vision One does not tell when a scan has ended: leave --wait out"));
@@ -103,7 +112,10 @@ impl Tool<'_> {
     }
 
     pub(super) fn history(&self, account: Option<&str>, limit: usize) -> Outcome {
-        let directory = Directory::read(&self.dir, &self.extra);
+        if !self.dir.is_dir() {
+            return Err(Failure::invalid(format!("{}: no such directory; name it with --dir", self.dir.display())));
+        }
+        let directory = self.settled()?;
         let mut entries = self.history_file(&directory).read().map_err(Failure::failed)?;
         entries.retain(|entry| {
             account.is_none_or(|glob| {

@@ -100,6 +100,22 @@ impl Connection {
         }
     }
 
+    /// Makes a connection to a server anew, whatever state it is in. Only between transactions.
+    pub fn renew(&self) -> Result<()> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(session) => session.renew(),
+        }
+    }
+
+    /// Whether the server can say what became of a transaction.
+    pub fn tells_outcomes(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::Postgres(session) => session.tells_outcomes(),
+        }
+    }
+
     /// Begins a transaction that will write.
     pub fn begin(&self) -> Result<()> {
         self.control(match self {

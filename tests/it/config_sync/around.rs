@@ -224,6 +224,17 @@ async fn variables_come_from_files_the_command_line_and_the_environment_and_part
     assert!(text.contains("risk: EXTREME") && text.contains("tags: [c,]"), "{text}");
     assert!(text.contains("${TEAM:-nobody}"), "secrets are filled in after the template, and not shown: {text}");
     tenant.expect(0, &["validate"]).await;
+    tenant.write("vars/c.yaml", "{% if risk == 'LOW' %}worst: MEDIUM{% else %}worst: {{ risk }}{% endif %}\n");
+    tenant.write("accounts/b.yaml", "account: \"2\"\nname: {{ worst }}\n");
+    let text = tenant.expect(0, &["render", "accounts/b.yaml"]).await;
+    assert!(text.contains("name: HIGH"), "variables are templates too, over those before them: {text}");
+    let text = tenant.expect(0, &["render", "accounts/b.yaml", "-e", "risk=LOW"]).await;
+    assert!(text.contains("name: MEDIUM"), "and over the command line's: {text}");
+    tenant.write("vars/d.yaml", "a: b\n\nbroken: {{ nothing | none }}\n");
+    let text = tenant.expect(2, &["history"]).await;
+    assert!(text.contains("vars/d.yaml:3"), "also where the accounts are of no interest: {text}");
+    std::fs::remove_file(tenant.folder.path().join("conformity/vars/d.yaml")).expect("removed");
+    std::fs::remove_file(tenant.folder.path().join("conformity/accounts/b.yaml")).expect("removed");
     tenant.write("accounts/a.yaml", "account: \"1\"\nname: ${NOT_SET_ANYWHERE}\n");
     let text = tenant.expect(2, &["validate"]).await;
     assert!(text.contains("accounts/a.yaml:2:") && text.contains("NOT_SET_ANYWHERE"), "{text}");
