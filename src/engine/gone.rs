@@ -47,7 +47,8 @@ impl Engine {
 
     /// A finding that failed before the router came is told once it fails anew; until then people know of it.
     pub(super) fn spare(&mut self, known: Option<&Known>, change: Change, decision: &mut Decision, batch: &mut Batch) {
-        let Some(known) = known.filter(|known| self.adopted.contains(&known.row)) else { return };
+        let is_spared = |row: &i64| self.adopted.contains(row) && !self.unadopted.contains(row);
+        let Some(known) = known.filter(|known| is_spared(&known.row)) else { return };
         match change {
             Change::StillFailing => {
                 let records =
@@ -59,7 +60,7 @@ impl Engine {
                 decision.skips.push(adopted_skip());
             }
             Change::Opened | Change::Reopened | Change::Resolved | Change::Suppressed | Change::Gone => {
-                self.adopted.remove(&known.row);
+                self.unadopted.insert(known.row);
                 batch.unadopted.push(known.row);
             }
             Change::Passing | Change::Duplicate | Change::OutOfOrder => {}
@@ -70,6 +71,7 @@ impl Engine {
     pub fn release_gone(&mut self) -> Result<Batch, StoreError> {
         let mut batch = Batch { now_ms: now_ms(), ..Batch::default() };
         self.fresh.clear();
+        self.unadopted.clear();
         self.siblings.begin();
         for vanished in self.store.expired(batch.now_ms, PORTION)? {
             self.vanish(vanished, "Gone: the real-time check has expired", &mut batch)?;

@@ -69,6 +69,8 @@ pub struct Engine {
     rounds: Rounds,
     /// Rows of findings that failed before the router came.
     adopted: HashSet<i64>,
+    /// Of those, what is no longer once the batch is durable.
+    unadopted: HashSet<i64>,
 }
 
 impl Engine {
@@ -129,6 +131,7 @@ impl Engine {
             shadow: None,
             rounds,
             adopted,
+            unadopted: HashSet::new(),
         })
     }
 

@@ -90,6 +90,7 @@ impl Engine {
         self.fresh.clear();
         self.versions.clear();
         self.newest.clear();
+        self.unadopted.clear();
         self.siblings.begin();
         self.told.clear();
         if let Some(storms) = &mut self.storms {
@@ -102,6 +103,9 @@ impl Engine {
 
     pub(super) fn batch_is_durable(&mut self) {
         self.siblings.committed();
+        for row in self.unadopted.drain() {
+            self.adopted.remove(&row);
+        }
         if let Some(storms) = &mut self.storms {
             storms.committed();
         }

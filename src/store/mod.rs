@@ -51,6 +51,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 pub use dead::{DeadLetter, DeadLetterRow, Retried};
+use doubt::Mark;
 pub use duty::Duty;
 pub use load::check_hash;
 pub use noise::{NoiseFinding, OpenTicket, Told};
@@ -158,11 +159,12 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::unbounded_channel();
         let (seen, ending) = (replica.clone(), Arc::<AtomicBool>::default());
+        let mark = if replica.is_some() { Some(Mark::new(&writer)?) } else { None };
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
             .spawn({
                 let ending = Arc::clone(&ending);
-                move || write_loop(&writer, queue, seen.as_deref(), &ending)
+                move || write_loop(&writer, queue, seen.as_deref(), (mark.as_ref(), &ending))
             })
             .map_err(|source| StoreError::Failed(format!("{place}: {source}")))?;
         Ok(Self {
@@ -303,12 +305,12 @@ fn write_loop(
     connection: &Connection,
     mut queue: mpsc::UnboundedReceiver<Job>,
     replica: Option<&Replica>,
-    ending: &AtomicBool,
+    (mark, ending): (Option<&Mark>, &AtomicBool),
 ) {
     let _vital = Vital;
     let mut replies = Vec::with_capacity(GROUP);
     while let Some(first) = queue.blocking_recv() {
-        let result = write_group(connection, first, &mut queue, &mut replies, (replica, ending));
+        let result = write_group(connection, first, &mut queue, &mut replies, (replica, mark, ending));
         for reply in replies.drain(..) {
             reply(result.as_ref().copied().map_err(StoreError::copy));
         }
@@ -321,10 +323,10 @@ fn write_group(
     first: Job,
     queue: &mut mpsc::UnboundedReceiver<Job>,
     replies: &mut Vec<Reply>,
-    (replica, ending): (Option<&Replica>, &AtomicBool),
+    (replica, mark, ending): (Option<&Replica>, Option<&Mark>, &AtomicBool),
 ) -> Result<(), StoreError> {
-    let (fences, number) = match begin(connection, replica) {
-        Ok(begun) => begun,
+    let fences = match begin(connection, replica, mark) {
+        Ok(fences) => fences,
         Err(error) => {
             replies.push((first.work)(Err(error.copy())).reply);
             return Err(error);
@@ -342,19 +344,24 @@ fn write_group(
         }
         next = if replies.len() < GROUP { queue.try_recv().ok() } else { None };
     }
-    doubt::commit(connection, number, ending)
+    doubt::commit(connection, mark, ending)
 }
 
-/// Begins a transaction; the numbers of the lanes that hold until its end, where several replicas share the store, and its own.
-fn begin(connection: &Connection, replica: Option<&Replica>) -> Result<(Option<Fences>, Option<i64>), StoreError> {
+/// Begins a transaction; the numbers that hold until its end, where several replicas share the store.
+fn begin(
+    connection: &Connection,
+    replica: Option<&Replica>,
+    mark: Option<&Mark>,
+) -> Result<Option<Fences>, StoreError> {
     connection.ensure()?;
     connection.begin()?;
     let locked = match (connection, replica) {
-        (Connection::Sqlite(_), _) => return Ok((None, None)),
-        (_, None) => server::lock(connection).map(|(_, _, number)| (None, number)).map_err(StoreError::from),
-        (_, Some(replica)) => {
-            replica.lock(connection).and_then(|number| Ok((Some(Replica::fences(connection)?), number)))
-        }
+        (Connection::Sqlite(_), _) => return Ok(None),
+        (_, None) => server::lock(connection).map(|_| None).map_err(StoreError::from),
+        (_, Some(replica)) => replica.lock(connection).and_then(|()| {
+            mark.map_or(Ok(()), |mark| mark.leave(connection))?;
+            Ok(Some(Replica::fences(connection)?))
+        }),
     };
     locked.inspect_err(|_| {
         let _ = connection.control("ROLLBACK");

@@ -54,6 +54,7 @@ fn prune_findings(transaction: &Connection, before: i64) -> sql::Result<usize> {
     transaction.execute(&format!("DELETE FROM members WHERE finding IN ({old})"), [before])?;
     // The numbers of findings may be used again.
     transaction.execute(&format!("DELETE FROM adopted WHERE finding IN ({old})"), [before])?;
+    transaction.execute(&format!("DELETE FROM holds WHERE finding IN ({old})"), [before])?;
     transaction.execute(&format!("DELETE FROM sightings WHERE finding IN ({old})"), [before])?;
     transaction.execute(&format!("DELETE FROM silenced WHERE finding IN ({old})"), [before])?;
     transaction.execute(&format!("DELETE FROM findings WHERE id IN ({old})"), [before])
@@ -67,7 +68,8 @@ mod tests {
     use crate::{
         finding::Change,
         store::{
-            Access, Batch, Known, MemberState, NewDecision, NewRecord, StoredFinding, check_hash, dead::tests::letter,
+            Access, Batch, Hold, Known, MemberState, NewDecision, NewRecord, StoredFinding, check_hash,
+            dead::tests::letter,
         },
     };
 
@@ -120,15 +122,18 @@ mod tests {
             decisions: vec![decision(1), decision(2)],
             dead_letters: vec![letter()],
             recent: vec![(1, 2)],
+            holds: [1, 2]
+                .map(|finding| Hold { finding, script: "a".into(), due_at: 99_000, reason: "waits".into() })
+                .into(),
             ..Batch::default()
         };
         store.commit(batch).await.expect("committed");
-        let tables = ["findings", "decisions", "dead_letters", "recent"];
+        let tables = ["findings", "decisions", "dead_letters", "recent", "holds"];
         let counts = |store: &Store| tables.map(|table| count(store, table));
         store.prune(11_000, KEEP).await.expect("pruned");
-        assert_eq!(counts(&store), [2, 2, 1, 1], "their time is not over");
+        assert_eq!(counts(&store), [2, 2, 1, 1, 2], "their time is not over");
         store.prune(11_001, KEEP).await.expect("pruned");
-        assert_eq!(counts(&store), [1, 0, 0, 0]);
+        assert_eq!(counts(&store), [1, 0, 0, 0, 1], "a number that is used again must not be held");
         assert!(
             store.known(check_hash("ccc:a:S3-001:S3:global:1"), "ccc:a:S3-001:S3:global:1").expect("read").is_some()
         );

@@ -219,12 +219,10 @@ impl Replica {
 
     /// First statement of every transaction that writes: whoever writes anything locks this row, so numbers are given in the order of
     /// the commits, which lanes rely on.
-    ///
-    /// Answers with the transaction's number.
-    pub(super) fn lock(&self, session: &Connection) -> Result<Option<i64>, StoreError> {
-        let (fence, holder, number) = server::lock(session)?;
+    pub(super) fn lock(&self, session: &Connection) -> Result<(), StoreError> {
+        let (fence, holder) = server::lock(session)?;
         if fence == self.fence {
-            return Ok(number);
+            return Ok(());
         }
         self.all_taken_over(&holder);
         Err(StoreError::TakenOver { holder })

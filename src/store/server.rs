@@ -16,8 +16,12 @@ use crate::{clock, lease::DUTY};
 
 /// Schema versions in order; the row of `router` counts how many were applied. Each leaves alone what the routers before it read and
 /// write: they go on while an update rolls over the replicas.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("server_1.sql"), include_str!("server_2.sql"), include_str!("server_3.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("server_1.sql"),
+    include_str!("server_2.sql"),
+    include_str!("server_3.sql"),
+    include_str!("server_4.sql"),
+];
 
 /// One row. Whoever writes anything locks it first: so numbers are given in the order of the commits, which lanes rely on, and
 /// nobody writes under a number that is over. Versions before the third of the schema have one holder of everything, which stands
@@ -179,15 +183,10 @@ fn migrate(session: &Connection, endpoint: &Endpoint, migrations: &[&str]) -> Re
     }
 }
 
-/// Locks the one row that every writer locks; the number and the name that stand in it, and the transaction's own number where the
-/// server can be asked for what became of it.
-pub(super) fn lock(connection: &Connection) -> SqlResult<(i64, String, Option<i64>)> {
-    let sql = if connection.tells_outcomes() {
-        "SELECT fence, holder, txid_current() FROM router WHERE id = 1 FOR UPDATE"
-    } else {
-        "SELECT fence, holder, CAST(NULL AS BIGINT) FROM router WHERE id = 1 FOR UPDATE"
-    };
-    connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+/// Locks the one row that every writer locks; the number and the name that stand in it.
+pub(super) fn lock(connection: &Connection) -> SqlResult<(i64, String)> {
+    connection
+        .query_row("SELECT fence, holder FROM router WHERE id = 1 FOR UPDATE", [], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 /// Who owns a lane, for people.

@@ -109,14 +109,14 @@ const OLD_TURN: &str = "UPDATE router SET holder = 'old:1', fence = fence + 1, s
     expires_at = clock_timestamp() + INTERVAL '600 seconds'
     WHERE id = 1 AND (expires_at IS NULL OR expires_at < clock_timestamp()) RETURNING fence";
 
-/// A router of the version before is on duty for everything, and knows of no lanes: it and the replicas that share them keep away from
+/// A router of a version before lanes is on duty for everything, and knows of none: it and the replicas that share them keep away from
 /// each other, by the one row that it knows.
 #[tokio::test]
 async fn routers_of_the_version_before_and_replicas_that_share_lanes_never_work_at_once() {
     let Some(server) = simulators::postgres::shared() else { return };
     let place = endpoint(&server.database().expect("a database"));
     let turn = || server.sql(&place.to_string(), OLD_TURN).expect("asked");
-    let before = &MIGRATIONS[..MIGRATIONS.len() - 1];
+    let before = &MIGRATIONS[..2];
     let _old = Candidate::knowing(&place, before).expect("an old one starts first");
     assert!(!turn().is_empty(), "it is on duty");
     let new = Candidate::connect(&place).expect("brings the schema up to date beside it");

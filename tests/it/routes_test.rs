@@ -289,7 +289,7 @@ fn cases_that_no_script_would_be_run_on_are_refused_by_name() {
 
 #[test]
 fn what_router_yaml_says_of_limits_counts_for_a_directory_that_is_named() {
-    let event = format!("[{{ \"name\": \"n\", {EVENT}, \"expect\": {{}} }}]");
+    let event = format!("[{{ \"name\": \"n\", {EVENT}, \"expect\": [] }}]");
     let script = "fn route(f) { let n = 0; while n < 2000 { n += 1; } [] }";
     let folder =
         folder(&[("a.rhai", script), ("a.cases.json", &event), ("router.yaml", "limits: { max_operations: 1000 }\n")]);

@@ -24,11 +24,6 @@ pub enum Error {
 }
 
 impl Error {
-    /// The server refused a value.
-    pub fn is_wrong_value(&self) -> bool {
-        matches!(self, Self::Postgres(error) if error.code() == Some(&SqlState::INVALID_PARAMETER_VALUE))
-    }
-
     /// What was to be made is there: somebody else made it at the same time.
     pub fn is_already_there(&self) -> bool {
         let Self::Postgres(error) = self else { return false };

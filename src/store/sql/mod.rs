@@ -108,14 +108,6 @@ impl Connection {
         }
     }
 
-    /// Whether the server can say what became of a transaction.
-    pub fn tells_outcomes(&self) -> bool {
-        match self {
-            Self::Sqlite(_) => false,
-            Self::Postgres(session) => session.tells_outcomes(),
-        }
-    }
-
     /// Begins a transaction that will write.
     pub fn begin(&self) -> Result<()> {
         self.control(match self {

@@ -3,7 +3,7 @@
 //! The connection itself lives on a thread of its own, so a caller that waits never keeps the answer from coming.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     collections::HashMap,
     future::{Future, poll_fn},
     pin::{Pin, pin},
@@ -15,7 +15,7 @@ use std::{
 
 use futures_util::TryStreamExt;
 use tokio::{runtime, task::coop::unconstrained};
-use tokio_postgres::{Client, Row, RowStream, SimpleQueryMessage};
+use tokio_postgres::{Client, Row, RowStream};
 
 use super::{Error, Params, Result, Value, dialect, endpoint::Endpoint};
 
@@ -83,7 +83,6 @@ pub struct Session {
     endpoint: Arc<Endpoint>,
     client: RefCell<Client>,
     statements: RefCell<HashMap<String, Prepared>>,
-    tells_outcomes: Cell<bool>,
 }
 
 /// A statement that the server knows.
@@ -96,9 +95,8 @@ pub struct Prepared {
 
 impl Session {
     pub fn connect(link: Arc<Link>, endpoint: Arc<Endpoint>) -> Result<Self> {
-        let (client, tells_outcomes) = connect(&link, &endpoint)?;
-        let statements = RefCell::default();
-        Ok(Self { link, endpoint, client: RefCell::new(client), statements, tells_outcomes: tells_outcomes.into() })
+        let client = connect(&link, &endpoint)?;
+        Ok(Self { link, endpoint, client: RefCell::new(client), statements: RefCell::default() })
     }
 
     /// Makes the connection anew if it is gone. Only between transactions.
@@ -108,16 +106,10 @@ impl Session {
 
     /// Makes the connection anew. Only between transactions.
     pub fn renew(&self) -> Result<()> {
-        let (client, tells_outcomes) = connect(&self.link, &self.endpoint)?;
+        let client = connect(&self.link, &self.endpoint)?;
         self.statements.borrow_mut().clear();
         *self.client.borrow_mut() = client;
-        self.tells_outcomes.set(tells_outcomes);
         Ok(())
-    }
-
-    /// Whether the server can say what became of a transaction: PostgreSQL can, not everything that speaks its language.
-    pub fn tells_outcomes(&self) -> bool {
-        self.tells_outcomes.get()
     }
 
     fn wait<T>(&self, work: impl Future<Output = std::result::Result<T, tokio_postgres::Error>>) -> Result<T> {
@@ -233,15 +225,12 @@ impl Rows<'_> {
     }
 }
 
-/// A connection, and whether the server can say what became of a transaction.
-fn connect(link: &Arc<Link>, endpoint: &Endpoint) -> Result<(Client, bool)> {
+fn connect(link: &Arc<Link>, endpoint: &Endpoint) -> Result<Client> {
     link.wait(CONNECT, async {
         let (client, connection) = endpoint.connect().await?;
         link.spawn(connection);
         client.batch_execute(SETTINGS).await?;
-        let known = client.simple_query("SELECT 1 FROM pg_catalog.pg_proc WHERE proname = 'txid_status'").await?;
-        let tells_outcomes = known.iter().any(|answer| matches!(answer, SimpleQueryMessage::Row(_)));
-        Ok((client, tells_outcomes))
+        Ok(client)
     })?
 }
 
