@@ -57,11 +57,11 @@ pub fn check(common: &Common, probe: bool) -> Outcome {
         }
         Format::Text | Format::Markdown => {
             for (what, ok, detail) in &report {
-                println!("{} {what}: {}", if *ok { "ok    " } else { "FAILED" }, print::plain(detail));
+                print::outln!("{} {what}: {}", if *ok { "ok    " } else { "FAILED" }, print::plain(detail));
             }
             super::routes_test::show_hints(&hints);
             for case in failed {
-                println!("  {}: {}\n      {}", case.file, case.name, case.problem.as_deref().unwrap_or_default());
+                print::outln!("  {}: {}\n      {}", case.file, case.name, case.problem.as_deref().unwrap_or_default());
             }
         }
     }

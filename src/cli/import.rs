@@ -59,9 +59,13 @@ pub fn import(common: &Common, files: &[String]) -> Outcome {
     }
     match common.format {
         Format::Json => print::json(&report),
-        Format::Text | Format::Markdown => println!(
+        Format::Text | Format::Markdown => print::outln!(
             "{} checks: {} fail and are known from now on, {} were known already, {} do not fail; {} could not be read",
-            report.checks, report.adopted, report.known, report.passing, report.rejected
+            report.checks,
+            report.adopted,
+            report.known,
+            report.passing,
+            report.rejected
         ),
     }
     Ok(if report.rejected > 0 || report.checks == 0 { FAILED } else { DONE })

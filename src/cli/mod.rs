@@ -307,7 +307,6 @@ const PROBLEM: &str = "\nerror: ";
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    print::end_with_the_reader();
     run_args(std::env::args_os())
 }
 

@@ -76,8 +76,8 @@ pub fn report(common: &Common, args: NoiseArgs) -> Outcome {
     }
     match common.format {
         Format::Json => print::json(&json!(report)),
-        Format::Markdown => print!("{}", markdown(&report)),
-        Format::Text => print!("{}", plain_text(&report)),
+        Format::Markdown => print::out!("{}", markdown(&report)),
+        Format::Text => print::out!("{}", plain_text(&report)),
     }
     Ok(DONE)
 }

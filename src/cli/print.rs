@@ -3,27 +3,31 @@
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use serde::Serialize;
 
-/// Whoever reads the output may have enough of it (`| head`): the rest is for nobody, which is no fault.
-pub fn end_with_the_reader() {
-    let tell = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        let text = panic.payload_as_str().unwrap_or_default();
-        if text.starts_with("failed printing to stdout") && text.contains("Broken pipe") {
-            std::process::exit(i32::from(super::DONE));
-        }
-        tell(panic);
-    }));
+/// `print!` for a reader who may have enough of it (`| head`): the rest is for nobody, and the command goes on to its end.
+macro_rules! out {
+    ($($what:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stdout(), format_args!($($what)*));
+    }};
 }
+
+/// The same with the end of the line.
+macro_rules! outln {
+    ($first:literal $($rest:tt)*) => { $crate::cli::print::out!("{}\n", format_args!($first $($rest)*)) };
+    () => { $crate::cli::print::out!("\n") };
+}
+
+pub(crate) use out;
+pub(crate) use outln;
 
 /// One JSON document on standard output.
 pub fn json(value: &impl Serialize) {
-    println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
+    outln!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
 /// A table; nothing but `empty` when there are no rows.
 pub fn table(headers: &[&str], rows: Vec<Vec<String>>, empty: &str) {
     if rows.is_empty() {
-        println!("{empty}");
+        outln!("{empty}");
         return;
     }
     let mut table = Table::new();
@@ -31,7 +35,7 @@ pub fn table(headers: &[&str], rows: Vec<Vec<String>>, empty: &str) {
     for row in rows {
         table.add_row(row.into_iter().map(|cell| plain(&cell)));
     }
-    println!("{table}");
+    outln!("{table}");
 }
 
 /// Text of findings can't move the cursor or forge lines.

@@ -103,7 +103,7 @@ pub fn replay(common: &Common, args: ReplayArgs) -> Outcome {
     }
     let report = report(replayed, sets.0, sets.1, args.examples);
     match common.format {
-        Format::Markdown => print!("{}", markdown(&report)),
+        Format::Markdown => print::out!("{}", markdown(&report)),
         Format::Json => print::json(&report),
         Format::Text => text(&report),
     }
@@ -175,18 +175,18 @@ fn progress() -> ProgressBar {
 }
 
 fn text(report: &Report) {
-    println!("{}", report.summary);
-    println!("old: {} (version {})", print::plain(&report.old.directory), report.old.version);
-    println!("new: {} (version {})", print::plain(&report.new.directory), report.new.version);
+    print::outln!("{}", report.summary);
+    print::outln!("old: {} (version {})", print::plain(&report.old.directory), report.old.version);
+    print::outln!("new: {} (version {})", print::plain(&report.new.directory), report.new.version);
     let archive = &report.archive;
     let span = match (archive.from_ms, archive.to_ms) {
         (Some(from), Some(to)) => format!(", {} to {}", print::time(from), print::time(to)),
         _ => String::new(),
     };
     let changes: Vec<String> = archive.changes.iter().map(|(change, count)| format!("{count} {change}")).collect();
-    println!("archive: {} files, {} lines, {} checks{span}", archive.files, archive.lines, archive.checks);
-    println!("         {}", changes.join(", "));
-    println!();
+    print::outln!("archive: {} files, {} lines, {} checks{span}", archive.files, archive.lines, archive.checks);
+    print::outln!("         {}", changes.join(", "));
+    print::outln!();
     targets(report);
     for (title, rows) in [("rule", &report.rules), ("account", &report.accounts), ("owner", &report.owners)] {
         groups(title, rows);
@@ -196,20 +196,24 @@ fn text(report: &Report) {
     }
     if report.old.open_holds + report.new.open_holds > 0 {
         let (old, new) = (report.old.open_holds, report.new.open_holds);
-        println!("\nheld beyond the end of the archive: {old} by the old set, {new} by the new one");
+        print::outln!("\nheld beyond the end of the archive: {old} by the old set, {new} by the new one");
     }
     for failed in &report.script_failures {
         let (at, reason) = (print::plain(&failed.at), print::plain(&failed.reason));
-        println!("\nFAILED {at}: {} times, first on {}\n       {reason}", failed.count, print::plain(&failed.check_id));
+        print::outln!(
+            "\nFAILED {at}: {} times, first on {}\n       {reason}",
+            failed.count,
+            print::plain(&failed.check_id)
+        );
     }
     if archive.rejected > 0 {
-        println!("\nno check, {} times:", archive.rejected);
+        print::outln!("\nno check, {} times:", archive.rejected);
         for line in &archive.rejected_lines {
-            println!("  {}: {}", print::plain(&line.at), print::plain(&line.reason));
+            print::outln!("  {}: {}", print::plain(&line.at), print::plain(&line.reason));
         }
         let named = u64::try_from(archive.rejected_lines.len()).unwrap_or(0);
         if archive.rejected > named {
-            println!("  and {} more", archive.rejected - named);
+            print::outln!("  and {} more", archive.rejected - named);
         }
     }
 }
@@ -258,7 +262,7 @@ fn targets(report: &Report) {
         })
         .collect();
     if !rows.is_empty() {
-        println!();
+        print::outln!();
         let headers = ["target", "digests", "findings told", "appear", "vanish", "move away", "move here"];
         print::table(&headers, rows, "");
     }
@@ -267,7 +271,7 @@ fn targets(report: &Report) {
         let budgets = (row.old.over_budget, row.new.over_budget);
         if storms != (0, 0) || budgets != (0, 0) {
             let (storms, budgets) = (change(storms.0, storms.1), change(budgets.0, budgets.1));
-            println!("\nkept from {}: {storms} by storms, {budgets} over budgets", print::plain(&row.target));
+            print::outln!("\nkept from {}: {storms} by storms, {budgets} over budgets", print::plain(&row.target));
         }
     }
 }
@@ -288,7 +292,7 @@ fn groups(title: &str, groups: &[Group]) {
         let Changes { old, new, appear, vanish, moved } = changes;
         [change(old, new), appear.to_string(), vanish.to_string(), moved.to_string()]
     };
-    println!();
+    print::outln!();
     let rows = changed
         .iter()
         .take(ROWS)
@@ -307,7 +311,7 @@ fn groups(title: &str, groups: &[Group]) {
     }
     print::table(&headers, rows, "");
     if changed.len() > ROWS {
-        println!("and {} more", changed.len() - ROWS);
+        print::outln!("and {} more", changed.len() - ROWS);
     }
 }
 
@@ -315,11 +319,11 @@ fn examples(title: &str, difference: &Difference) {
     if difference.total == 0 {
         return;
     }
-    println!("\n{title}: {} of {}", difference.examples.len(), difference.total);
+    print::outln!("\n{title}: {} of {}", difference.examples.len(), difference.total);
     for example in &difference.examples {
         let place = |place: &Option<String>| place.as_deref().map_or_else(|| "nowhere".to_owned(), print::plain);
-        println!("  {}", print::plain(&example.check_id));
-        println!(
+        print::outln!("  {}", print::plain(&example.check_id));
+        print::outln!(
             "    {} -> {}, rule {}, account {}, score {} -> {}",
             place(&example.old_place),
             place(&example.new_place),
@@ -328,7 +332,7 @@ fn examples(title: &str, difference: &Difference) {
             example.old_score,
             example.new_score
         );
-        println!("    old: {}", print::plain(&example.old_reason));
-        println!("    new: {}", print::plain(&example.new_reason));
+        print::outln!("    old: {}", print::plain(&example.old_reason));
+        print::outln!("    new: {}", print::plain(&example.new_reason));
     }
 }

@@ -67,7 +67,7 @@ fn explain(common: &Common, file: &str, dir: Option<PathBuf>) -> Outcome {
         if common.format == Format::Text {
             let (id, status, risk) = (&finding.id, finding.status.as_str(), finding.risk.as_str());
             let title = format!("{id}  {status} {risk} {} {}", decision.env, change.as_str());
-            print!("{}", super::tree::decision(title, &decision).draw());
+            print::out!("{}", super::tree::decision(title, &decision).draw());
         }
         reports.push(
             json!({ "check_id": finding.id, "event_id": finding.event_id, "change": change, "decision": decision }),
@@ -75,7 +75,7 @@ fn explain(common: &Common, file: &str, dir: Option<PathBuf>) -> Outcome {
     }
     for rejected in &decoded.rejected {
         if common.format == Format::Text {
-            println!("not a check: {}", rejected.reason);
+            print::outln!("not a check: {}", rejected.reason);
         }
         reports.push(json!({ "rejected": rejected.reason.to_string() }));
     }

@@ -50,20 +50,20 @@ pub fn test(common: &Common, args: TestArgs) -> Outcome {
             "updated": updated, "scripts_without_cases": untested, "hints": hints, "coverage": coverage })),
         Format::Text | Format::Markdown => {
             for case in &updated {
-                println!("updated {case}");
+                print::outln!("updated {case}");
             }
             for case in &cases {
                 match &case.problem {
-                    None => println!("ok      {}: {}", case.file, case.name),
-                    Some(problem) => println!("FAILED  {}: {}\n      {problem}", case.file, case.name),
+                    None => print::outln!("ok      {}: {}", case.file, case.name),
+                    Some(problem) => print::outln!("FAILED  {}: {}\n      {problem}", case.file, case.name),
                 }
             }
             show_hints(&hints);
             show_coverage(&coverage);
             for name in &untested {
-                println!("no case reaches {name}.rhai: {name}.cases.json is missing or empty");
+                print::outln!("no case reaches {name}.rhai: {name}.cases.json is missing or empty");
             }
-            println!("{} passed, {failed} failed", cases.len() - failed);
+            print::outln!("{} passed, {failed} failed", cases.len() - failed);
         }
     }
     let covered = coverage.branches.percent();
@@ -85,19 +85,19 @@ pub(super) fn show_hints(hints: &[Hint]) {
             Level::Error => "ERROR  ",
             Level::Warning => "warning",
         };
-        println!("{word} {}: {}", hint.at, hint.problem);
+        print::outln!("{word} {}: {}", hint.at, hint.problem);
     }
 }
 
 fn show_coverage(coverage: &Coverage) {
     for missed in &coverage.missed {
-        println!("missed  {}: {}", missed.at, missed.what);
+        print::outln!("missed  {}: {}", missed.at, missed.what);
     }
     for file in &coverage.not_measured {
-        println!("not measured: {file} is written in a way that can't be counted");
+        print::outln!("not measured: {file} is written in a way that can't be counted");
     }
     let (functions, branches) = (coverage.functions, coverage.branches);
-    println!(
+    print::outln!(
         "cases reach {} of {} functions, {} of {} branches ({} %)",
         functions.reached,
         functions.all,

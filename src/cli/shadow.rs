@@ -9,7 +9,7 @@ pub fn shadow(common: &Common) -> Outcome {
         return Ok(DONE);
     }
     let Some(newest) = rows.first().map(|row| (row.version.clone(), row.live_version.clone())) else {
-        println!("nothing was compared; `shadow_routes: ./routes-next` in router.yaml names candidate scripts");
+        print::outln!("nothing was compared; `shadow_routes: ./routes-next` in router.yaml names candidate scripts");
         return Ok(DONE);
     };
     // Older pairs of versions are in the JSON.
@@ -17,7 +17,7 @@ pub fn shadow(common: &Common) -> Outcome {
         rows.into_iter().filter(|row| (&row.version, &row.live_version) == (&newest.0, &newest.1)).collect();
     let all: i64 = rows.iter().filter(|row| row.kind == "agrees").map(|row| row.count).sum();
     let (agreed, differ): (i64, i64) = (all, rows.iter().filter(|row| row.kind != "agrees").map(|row| row.count).sum());
-    println!("candidate {} beside {}: agrees on {agreed} events, {differ} differences", newest.0, newest.1);
+    print::outln!("candidate {} beside {}: agrees on {agreed} events, {differ} differences", newest.0, newest.1);
     let differences: Vec<_> = rows.into_iter().filter(|row| row.kind != "agrees").collect();
     let table = differences
         .iter()
@@ -35,7 +35,13 @@ pub fn shadow(common: &Common) -> Outcome {
     for row in &differences {
         for sample in &row.samples {
             let text = |key: &str| print::plain(sample[key].as_str().unwrap_or_default());
-            println!("{} {}\n  live:   {}\n  shadow: {}", row.kind, text("check_id"), text("live"), text("shadow"));
+            print::outln!(
+                "{} {}\n  live:   {}\n  shadow: {}",
+                row.kind,
+                text("check_id"),
+                text("live"),
+                text("shadow")
+            );
         }
     }
     Ok(DONE)

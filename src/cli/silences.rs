@@ -97,9 +97,9 @@ fn add(common: &Common, asked: Add) -> Outcome {
     show(&added.preview);
     let silence = &added.silence;
     if dry_run {
-        println!("nothing was added (--dry-run)");
+        print::outln!("nothing was added (--dry-run)");
     } else {
-        println!(
+        print::outln!(
             "silence {} is on until {} UTC for {}; `silences expire {}` ends it",
             silence.id,
             print::time(silence.expires_at),
@@ -111,19 +111,19 @@ fn add(common: &Common, asked: Add) -> Outcome {
 }
 
 fn show(preview: &Preview) {
-    println!("in the last {} days it would have muted {} findings", preview.days, preview.findings);
+    print::outln!("in the last {} days it would have muted {} findings", preview.days, preview.findings);
     for target in &preview.targets {
-        println!("  {}: {} sends decided, {} delivered", target.target, target.actions, target.delivered);
+        print::outln!("  {}: {} sends decided, {} delivered", target.target, target.actions, target.delivered);
     }
     let top = |what: &str, counts: &[Count]| {
         for count in counts {
-            println!("  {what} {}: {} findings", print::plain(&count.name), count.findings);
+            print::outln!("  {what} {}: {} findings", print::plain(&count.name), count.findings);
         }
     };
     top("rule", &preview.rules);
     top("account", &preview.accounts);
     if preview.extreme_not_muted > 0 {
-        println!(
+        print::outln!(
             "  {} EXTREME findings match and stay loud: only `risk=EXTREME` or their check_id in full silences them",
             preview.extreme_not_muted
         );
@@ -135,7 +135,7 @@ fn expire(common: &Common, id: i64, author: &str) -> Outcome {
     if common.format == Format::Json {
         print::json(&json!({ "id": id, "state": "ended" }));
     } else {
-        println!("silence {id} is over; what it muted and still fails is decided again");
+        print::outln!("silence {id} is over; what it muted and still fails is decided again");
     }
     Ok(DONE)
 }

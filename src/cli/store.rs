@@ -60,7 +60,7 @@ pub fn show(common: &Common, check_id: &str) -> Outcome {
         print::json(&detail);
         return Ok(DONE);
     }
-    print!("{}", story(&detail, &store.targets()?).draw());
+    print::out!("{}", story(&detail, &store.targets()?).draw());
     Ok(DONE)
 }
 
@@ -179,7 +179,7 @@ pub fn dead_letters(common: &Common, command: DeadLettersCommand) -> Outcome {
             if common.format == Format::Json {
                 print::json(&letter);
             } else {
-                println!(
+                print::outln!(
                     "{} {} {}\n{}\n{}\n\n{}",
                     letter.id,
                     print::time(letter.at),
@@ -204,9 +204,9 @@ fn each(common: &Common, letters: &Letters, retry: bool) -> Outcome {
         print::json(&results);
     } else {
         for LetterResult { id, result } in &results {
-            println!("{id}: {result}");
+            print::outln!("{id}: {result}");
         }
-        println!("{} dead letters", results.len());
+        print::outln!("{} dead letters", results.len());
     }
     Ok(if results.iter().any(LetterResult::is_missing) { FAILED } else { DONE })
 }
@@ -259,7 +259,7 @@ pub fn targets(common: &Common, command: TargetsCommand) -> Outcome {
     if common.format == Format::Json {
         print::json(&json!({ "target": name, "state": word }));
     } else {
-        println!("{name} is {word}");
+        print::outln!("{name} is {word}");
     }
     Ok(DONE)
 }

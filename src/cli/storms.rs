@@ -51,7 +51,7 @@ pub fn release(common: &Common, rule: &str, author: &str) -> Outcome {
     if common.format == Format::Json {
         print::json(&json!({ "rule": rule, "state": "released", "findings": storm.held }));
     } else {
-        println!("{} findings of {rule} are decided now, by the scripts as they are", storm.held);
+        print::outln!("{} findings of {rule} are decided now, by the scripts as they are", storm.held);
     }
     Ok(DONE)
 }

@@ -149,6 +149,11 @@ async fn a_reader_that_has_enough_is_no_fault_and_a_machine_gets_its_answer_also
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(0) && !text.contains("panicked"), "{text}");
     std::fs::write(bench.folder().join("router.yaml"), "sorces: {}\n").expect("written");
+    let mut command = bench.command(&["check", "--format", "json"]);
+    let mut child =
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().expect("started");
+    drop(child.stdout.take());
+    assert_eq!(child.wait().expect("ended").code(), Some(2), "it is no success either");
     let output = bench.output(&["check", "--format", "json"]).await;
     assert_eq!(output.status.code(), Some(2));
     let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one document");

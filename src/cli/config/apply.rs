@@ -72,13 +72,13 @@ impl Tool<'_> {
             )));
         }
         if saved.is_none() && self.common.format != Format::Json {
-            print!("{}", show::text(&plan, std::io::stdout().is_terminal()));
+            print::out!("{}", show::text(&plan, std::io::stdout().is_terminal()));
         }
         let tickets = self.tickets(router_file, &checked.directory, &plan)?;
         if self.common.format != Format::Json && !tickets.is_empty() {
-            println!("{} open tickets will be closed by this:", tickets.len());
+            print::outln!("{} open tickets will be closed by this:", tickets.len());
             for (_, text) in &tickets {
-                println!("  {}", print::plain(text));
+                print::outln!("  {}", print::plain(text));
             }
         }
         if plan.calls > 0 && !approved && !ask()? {
@@ -160,7 +160,7 @@ impl Tool<'_> {
             }
         }
         let good = outcomes.iter().filter(|outcome| outcome.is_good()).count();
-        println!("{applied} of {} changes applied; {good} of {} accounts done", plan.calls, outcomes.len());
+        print::outln!("{applied} of {} changes applied; {good} of {} accounts done", plan.calls, outcomes.len());
     }
 }
 

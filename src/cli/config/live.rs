@@ -65,7 +65,7 @@ impl Tool<'_> {
         if self.common.format == Format::Json {
             print::json(&files.keys().collect::<Vec<_>>());
         } else {
-            println!(
+            print::outln!(
                 "{} files written to {}; `config plan` should find nothing to change",
                 files.len(),
                 self.dir.display()
@@ -224,7 +224,7 @@ impl Tool<'_> {
         if self.common.format == Format::Json {
             print::json(&json!({ "entries": count, "whole": true }));
         } else {
-            println!("{count} entries, the chain is whole");
+            print::outln!("{count} entries, the chain is whole");
         }
         Ok(DONE)
     }

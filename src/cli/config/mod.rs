@@ -204,7 +204,7 @@ fn overrides(extra: &[String]) -> Result<Vec<(String, Value)>, Failure> {
 fn schema(format: Format, kind: Option<&str>) -> Outcome {
     let all = load::schemas();
     if format == Format::Markdown {
-        print!("{}", config_sync::reference::markdown(&all));
+        print::out!("{}", config_sync::reference::markdown(&all));
         return Ok(DONE);
     }
     match kind {
@@ -256,7 +256,7 @@ impl Tool<'_> {
             }
             if checked.problems.is_empty() {
                 let directory = &checked.directory;
-                println!(
+                print::outln!(
                     "valid: {} accounts, {} patterns, {} profiles, {} groups, {} notifications, {} reports",
                     directory.accounts.len(),
                     directory.patterns.len(),
@@ -327,8 +327,8 @@ impl Tool<'_> {
         }
         match self.common.format {
             Format::Json => print::json(&plan),
-            Format::Markdown => print!("{}", show::markdown(&plan)),
-            Format::Text => print!("{}", show::text(&plan, std::io::stdout().is_terminal())),
+            Format::Markdown => print::out!("{}", show::markdown(&plan)),
+            Format::Text => print::out!("{}", show::text(&plan, std::io::stdout().is_terminal())),
         }
         if let Some(path) = out {
             // First beside it: a plan that is half written is worse than none.
@@ -346,7 +346,7 @@ impl Tool<'_> {
 
     fn render(&self, file: &Path) -> Outcome {
         let text = load::rendered(&self.dir, file, &self.extra).map_err(Failure::invalid)?;
-        print!("{text}");
+        print::out!("{text}");
         Ok(DONE)
     }
 
@@ -359,7 +359,7 @@ impl Tool<'_> {
         let path = self.dir.join(config_sync::catalogue::FILE);
         std::fs::write(&path, text).map_err(|error| Failure::failed(format!("write {}: {error}", path.display())))?;
         let catalogue = Catalogue::load(&self.dir).map_err(Failure::failed)?;
-        println!("{} rules written to {}", catalogue.len(), path.display());
+        print::outln!("{} rules written to {}", catalogue.len(), path.display());
         Ok(DONE)
     }
 }

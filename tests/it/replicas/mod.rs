@@ -2,6 +2,7 @@
 //! is lost or told twice. Where a replica that had leases is dead, they run out here by a word to the database, so that no test waits
 //! for them.
 
+mod bad_input;
 mod containers;
 mod idle;
 mod schedule;
@@ -17,7 +18,7 @@ use std::{
 
 use simulators::{line::Line, postgres::Postgres};
 
-use crate::support::{Bench, Running, assert_exact, check, feed, until};
+use crate::support::{Bench, Running, assert_exact, feed, until};
 
 const COUNT: usize = 40;
 /// Targets of the bench.
@@ -171,26 +172,6 @@ async fn the_next_replica_takes_over_within_a_second_when_one_is_told_to_end() {
     assert!(owners.values().all(|owner| owner.ends_with(&format!(":{}", second.id()))), "{owners:?}");
     feed(&site.bench, 1, COUNT);
     site.all_of(2, COUNT).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_no_index_takes_is_shortened_or_parked_and_holds_nothing_up() {
-    let Some(server) = simulators::postgres::shared() else { return };
-    let mut site = Site::on(server).await;
-    // Random, so that the server can't make it shorter.
-    let long = |length: usize| std::iter::repeat_with(fastrand::alphanumeric).take(length).collect::<String>();
-    let account = check("a", "SUCCESS", 1_795_000_000_000).replace("\"e1234fad\"", &format!("\"{}\"", long(4_000)));
-    for message in
-        [account, check(&long(60_000), "FAILURE", 1_795_000_000_000), check("root", "FAILURE", 1_795_000_000_000)]
-    {
-        site.bench.sims.aws.send(&site.bench.queue, &message);
-    }
-    let (running, _) = site.replica();
-    let sims = &site.bench.sims;
-    until("the others arrive", || sims.jira.issues().len() == 2 && sims.splunk.distinct() == 2).await;
-    let letters = site.bench.json(&["dead-letters", "list"]).await;
-    assert!(letters[0]["reason"].as_str().is_some_and(|why| why.contains("accountId is longer than")), "{letters}");
-    assert!(running.terminate().await.success());
 }
 
 /// Its backlog would take the target an hour.
