@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use md5::{Digest, Md5};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value, json, value::RawValue};
 use tokio::sync::Notify;
 
 use self::s3::Buckets;
@@ -39,7 +39,8 @@ pub struct Published {
 }
 
 struct Message {
-    body: Arc<str>,
+    /// As JSON, once and for all receives.
+    body: Arc<RawValue>,
     md5: String,
     id: String,
     sent_ms: u64,
@@ -197,7 +198,7 @@ impl Aws {
 
     pub(crate) fn send(&self, reference: &str, body: &str) -> bool {
         self.queue(reference).is_some_and(|queue| {
-            self.put(&queue, body.to_owned(), &Value::Null);
+            self.put(&queue, body, &Value::Null);
             true
         })
     }
@@ -217,7 +218,8 @@ impl Aws {
     pub(crate) fn bodies(&self, reference: &str) -> Vec<String> {
         self.queue(reference).map_or_else(Vec::new, |queue| {
             let state = lock(&queue.state);
-            let mut bodies: Vec<_> = state.all.iter().map(|(seq, message)| (*seq, message.body.to_string())).collect();
+            let text = |body: &RawValue| serde_json::from_str::<String>(body.get()).unwrap_or_default();
+            let mut bodies: Vec<_> = state.all.iter().map(|(seq, message)| (*seq, text(&message.body))).collect();
             bodies.sort_unstable();
             bodies.into_iter().map(|(_, body)| body).collect()
         })

@@ -6,10 +6,32 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{ACCOUNT, Aws, KEPT_PUBLICATIONS, Published, REGION, Subscription, Topic};
 use crate::front::{Answer, iso, lock, mix, now_ms, uuid};
+
+/// What SNS wraps a message in for a queue that does not take it raw.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Envelope<'a> {
+    r#type: &'static str,
+    message_id: &'a str,
+    topic_arn: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a str>,
+    message: &'a str,
+    timestamp: String,
+    signature_version: &'static str,
+    signature: &'static str,
+    #[serde(rename = "SigningCertURL")]
+    certificate: String,
+    #[serde(rename = "UnsubscribeURL")]
+    unsubscribe: String,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    message_attributes: &'a Map<String, Value>,
+}
 
 impl Aws {
     pub(crate) fn create_topic(&self, name: &str) -> String {
@@ -58,29 +80,24 @@ impl Aws {
                     .iter()
                     .map(|(name, value)| (name.clone(), json!({"DataType": "String", "StringValue": value})))
                     .collect();
-                self.put(&queue, message.to_owned(), &json!({ "MessageAttributes": typed }));
+                self.put(&queue, message, &json!({ "MessageAttributes": typed }));
                 continue;
             }
-            let mut envelope = json!({
-                "Type": "Notification",
-                "MessageId": message_id,
-                "TopicArn": topic_arn,
-            });
-            if let Some(subject) = &subject {
-                envelope["Subject"] = json!(subject);
-            }
-            envelope["Message"] = json!(message);
-            envelope["Timestamp"] = json!(format!("{}Z", iso(now_ms())));
-            envelope["SignatureVersion"] = json!("1");
-            envelope["Signature"] = json!("U0lNVUxBVEVE");
-            envelope["SigningCertURL"] =
-                json!(format!("https://sns.{REGION}.amazonaws.com/SimpleNotificationService-0000.pem"));
-            envelope["UnsubscribeURL"] =
-                json!(format!("https://sns.{REGION}.amazonaws.com/?Action=Unsubscribe&SubscriptionArn={arn}"));
-            if !shown.is_empty() {
-                envelope["MessageAttributes"] = Value::Object(shown.clone());
-            }
-            self.put(&queue, envelope.to_string(), &Value::Null);
+            let envelope = Envelope {
+                r#type: "Notification",
+                message_id: &message_id,
+                topic_arn,
+                subject: subject.as_deref(),
+                message,
+                timestamp: format!("{}Z", iso(now_ms())),
+                signature_version: "1",
+                signature: "U0lNVUxBVEVE",
+                certificate: format!("https://sns.{REGION}.amazonaws.com/SimpleNotificationService-0000.pem"),
+                unsubscribe: format!("https://sns.{REGION}.amazonaws.com/?Action=Unsubscribe&SubscriptionArn={arn}"),
+                message_attributes: &shown,
+            };
+            // Keys and values are text.
+            self.put(&queue, &serde_json::to_string(&envelope).unwrap_or_default(), &Value::Null);
         }
         self.publications.fetch_add(1, Ordering::Relaxed);
         let mut published = lock(&self.published);

@@ -7,7 +7,10 @@ use std::{
 };
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{
+    Map, Value, json,
+    value::{RawValue, to_raw_value},
+};
 
 use super::{
     ACCOUNT, Aws, Message, Messages, Queue, SqsError, SqsResult, bad_handle, error, invalid, md5_hex, number,
@@ -16,14 +19,15 @@ use super::{
 use crate::front::{lock, now_ms, uuid};
 
 impl Aws {
-    pub(super) fn put(&self, queue: &Queue, body: String, extra: &Value) -> (String, String) {
+    pub(super) fn put(&self, queue: &Queue, body: &str, extra: &Value) -> (String, String) {
         let seq = self.counter.fetch_add(1, Ordering::Relaxed);
         let digest = md5_hex(body.as_bytes());
         let id = uuid(seq);
         let delay = number(&extra["DelaySeconds"]).map_or(queue.delay, Duration::from_secs);
         let until = (!delay.is_zero()).then(|| Instant::now() + delay);
         let message = Message {
-            body: body.into(),
+            // A text always has its JSON.
+            body: to_raw_value(body).unwrap_or_else(|_| RawValue::NULL.to_owned()).into(),
             md5: digest.clone(),
             id: id.clone(),
             sent_ms: now_ms(),
@@ -159,7 +163,7 @@ impl Aws {
                 "One or more parameters are invalid. Reason: Message must be shorter than 1048576 bytes.",
             ));
         }
-        let (id, md5) = self.put(queue, body.to_owned(), entry);
+        let (id, md5) = self.put(queue, body, entry);
         Ok(json!({"MessageId": id, "MD5OfMessageBody": md5}))
     }
 
@@ -296,7 +300,7 @@ struct Shown {
     receipt_handle: String,
     #[serde(rename = "MD5OfBody")]
     md5: String,
-    body: Arc<str>,
+    body: Arc<RawValue>,
     #[serde(skip_serializing_if = "Map::is_empty")]
     attributes: Map<String, Value>,
     #[serde(skip_serializing_if = "Map::is_empty")]
