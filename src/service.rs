@@ -3,6 +3,8 @@
 use std::{
     collections::{HashMap, HashSet},
     future::Future,
+    io::ErrorKind,
+    net::SocketAddr,
     pin::pin,
     sync::Arc,
     time::Duration,
@@ -48,8 +50,20 @@ pub enum ServiceError {
     Invalid(String),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("listen on {address}: {error}")]
-    Listen { address: String, error: std::io::Error },
+    #[error("`{setting}`: nothing can listen on {address}: {error}; {}", advice(error))]
+    Listen { setting: &'static str, address: SocketAddr, error: std::io::Error },
+    #[error("source {name} was not read to its end: {detail}")]
+    Source { name: String, detail: String },
+}
+
+/// What to do about an address that can't be had.
+fn advice(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::AddrInUse => "another process has it (`ss -ltnp` tells which): end that one or choose another port",
+        ErrorKind::AddrNotAvailable => "it is no address of this machine: 127.0.0.1 and 0.0.0.0 always are",
+        ErrorKind::PermissionDenied => "ports below 1024 are for privileged users: choose another port",
+        _ => "choose another address",
+    }
 }
 
 /// How `run` was called.
@@ -145,11 +159,11 @@ async fn operate(
             let doors = webhook_routes(webhooks);
             match serve::start(address, Arc::clone(&running), metrics.clone(), doors, stop.clone()).await {
                 Ok(server) => Some(server),
-                Err(error) if options.dry_run && error.kind() == std::io::ErrorKind::AddrInUse => {
+                Err(error) if options.dry_run && error.kind() == ErrorKind::AddrInUse => {
                     tracing::warn!(%address, "the service itself listens there, so this dry run listens nowhere");
                     None
                 }
-                Err(error) => return Err(ServiceError::Listen { address: address.to_string(), error }),
+                Err(error) => return Err(ServiceError::Listen { setting: "listen", address, error }),
             }
         }
         // A webhook that can't be called must not keep the pipeline waiting.
@@ -162,7 +176,7 @@ async fn operate(
         Some(admin) => Some(
             admin::start(admin, Desk::new(store.with_a_reader_of_its_own()?, settings), stop.clone())
                 .await
-                .map_err(|error| ServiceError::Listen { address: admin.listen.to_string(), error })?,
+                .map_err(|error| ServiceError::Listen { setting: "admin.listen", address: admin.listen, error })?,
         ),
         None => None,
     };
@@ -216,7 +230,16 @@ async fn operate(
         Some(crew) => crew.end().await,
         None => running.lanes.end_all().await,
     }
-    Ok(())
+    match options.until_idle {
+        // Who asked for an end with the input must hear when that was not all of it.
+        Some(_) => all_read(&running.sources),
+        None => Ok(()),
+    }
+}
+
+fn all_read(sources: &[(Arc<str>, Arc<SourceState>)]) -> Result<(), ServiceError> {
+    let failed = sources.iter().find_map(|(name, state)| Some((name, state.failed.get()?)));
+    failed.map_or(Ok(()), |(name, detail)| Err(ServiceError::Source { name: name.to_string(), detail: detail.clone() }))
 }
 
 /// What the service works on.

@@ -52,7 +52,7 @@ impl<'a> Post<'a> {
             let bystander = serve::Bystander { on_duty: self.on_duty.subscribe(), works: self.works.clone() };
             let webhooks = std::mem::take(&mut self.webhooks);
             let started = serve::standing_by(address, bystander, self.metrics.clone(), webhooks).await;
-            let failed = |error| ServiceError::Listen { address: address.to_string(), error };
+            let failed = |error| ServiceError::Listen { setting: "listen", address, error };
             self.server = Some(started.map_err(failed)?);
         }
         Ok(())

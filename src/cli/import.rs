@@ -32,6 +32,7 @@ pub fn import(common: &Common, files: &[String]) -> Outcome {
         Engine::new(store.clone(), Arc::new(routes), HashMap::new(), window, settings.service.gone.limits())?;
     let runtime = runtime()?;
     let mut report = Adopted::default();
+    let bar = print::progress();
     for (path, mut input) in inputs {
         loop {
             let mut messages = Vec::with_capacity(LINES);
@@ -52,8 +53,10 @@ pub fn import(common: &Common, files: &[String]) -> Outcome {
             }
             let batch = engine.adopt(&messages, &mut report)?;
             runtime.block_on(store.commit(batch))?;
+            bar.inc(u64::try_from(messages.len()).unwrap_or(0));
         }
     }
+    bar.finish_and_clear();
     if let Some(replica) = store.replica() {
         replica.leave();
     }

@@ -1,6 +1,7 @@
 //! Tables for people, one document for machines.
 
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 /// `print!` for a reader who may have enough of it (`| head`): the rest is for nobody, and the command goes on to its end.
@@ -36,6 +37,15 @@ pub fn table(headers: &[&str], rows: Vec<Vec<String>>, empty: &str) {
         table.add_row(row.into_iter().map(|cell| plain(&cell)));
     }
     outln!("{table}");
+}
+
+/// How many events were read of inputs whose length nobody knows. Only on a terminal: elsewhere it draws nothing.
+pub fn progress() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} events, {per_sec}, {elapsed}") {
+        bar.set_style(style);
+    }
+    bar
 }
 
 /// Text of findings can't move the cursor or forge lines.

@@ -9,7 +9,6 @@ use std::{
 };
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Common, DONE, FAILED, Failure, Format, Outcome, print, routes::invalid};
 use crate::{
@@ -93,7 +92,7 @@ pub fn replay(common: &Common, args: ReplayArgs) -> Outcome {
         ..ScriptSet::default()
     };
     let sets = (set(&old), set(&new));
-    let bar = progress();
+    let bar = print::progress();
     let replayed = Replay { old, new, limits, kinds, storms, budget, journal: args.journal.is_some() }
         .run(inputs, &|lines| bar.inc(lines));
     bar.finish_and_clear();
@@ -163,15 +162,6 @@ fn files(path: &str) -> Result<Vec<String>, Failure> {
 fn open(path: &str) -> Result<Input, Failure> {
     let reader = source::open(path).map_err(|error| Failure::invalid(format!("read {path}: {error}")))?;
     Ok(Input { name: path.to_owned(), reader: Box::new(reader) })
-}
-
-/// Only on a terminal: elsewhere it draws nothing.
-fn progress() -> ProgressBar {
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} events, {per_sec}, {elapsed}") {
-        bar.set_style(style);
-    }
-    bar
 }
 
 fn text(report: &Report) {

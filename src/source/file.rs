@@ -56,6 +56,7 @@ impl FileSource {
                 Ok(lines) => tracing::info!(source = %self.name, lines, "the file is read to its end"),
                 Err(error) => {
                     tracing::error!(source = %self.name, path = self.path, error = %error, "the file can't be read");
+                    let _ = self.state.failed.set(format!("{}: {error}", self.path));
                 }
             }
             self.state.empty.store(true, Ordering::SeqCst);

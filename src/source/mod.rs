@@ -7,7 +7,7 @@ mod sqs;
 mod webhook;
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
@@ -70,6 +70,8 @@ pub struct SourceState {
     pub in_flight: AtomicUsize,
     /// No messages may be taken: the outbox is full or the store is ill.
     pub closed: Arc<AtomicBool>,
+    /// Why the source could not be read to its end.
+    pub failed: OnceLock<String>,
 }
 
 impl SourceState {

@@ -132,6 +132,38 @@ mod tests {
         hex::encode(mac.chain_update(body).finalize().into_bytes())
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn senders_that_never_finish_hold_a_limited_number_of_places_for_a_limited_time() {
+        let (intake, mut arrivals) = tokio::sync::mpsc::channel::<Vec<Taken>>(1);
+        let settings = WebhookSettings {
+            path: "/webhook".to_owned(),
+            secret: "token".to_owned().into(),
+            signature_headers: vec!["x-signature".to_owned()],
+            max_bytes: 1_000,
+        };
+        let source = Arc::new(WebhookSource::new("direct".into(), &settings, intake));
+        let call = |signature: &str, body| {
+            let request = Request::builder().header("x-signature", signature).body(body).expect("a request");
+            let source = Arc::clone(&source);
+            tokio::spawn(async move { take(State(source), request).await.0 })
+        };
+        let endless =
+            || axum::body::Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
+        let slow: Vec<_> = (0..READING).map(|_| call("ab", endless())).collect();
+        tokio::task::yield_now().await;
+        let good = || call(&sign("token", b"{}"), "{}".into());
+        assert_eq!(good().await.expect("answered"), StatusCode::SERVICE_UNAVAILABLE, "all places are taken");
+        let began = tokio::time::Instant::now();
+        for call in slow {
+            assert_eq!(call.await.expect("answered"), StatusCode::REQUEST_TIMEOUT);
+        }
+        assert_eq!(began.elapsed(), BODY);
+        let taken = good();
+        let first = arrivals.recv().await.expect("taken").remove(0);
+        first.receipt.acknowledge();
+        assert_eq!(taken.await.expect("answered"), StatusCode::OK);
+    }
+
     #[test]
     fn only_the_right_secret_over_the_right_body_is_accepted() {
         let body = Bytes::from_static(b"{\"id\": 1}");

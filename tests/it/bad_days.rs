@@ -71,6 +71,43 @@ async fn a_file_that_is_no_text_is_parked_line_by_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_until_idle_over_a_file_that_is_not_there_or_is_damaged_fails_and_names_it() {
+    let bench = Bench::start().await;
+    let path = bench.folder().join("router.yaml");
+    let yaml = std::fs::read_to_string(&path).expect("router.yaml");
+    let sqs = yaml.lines().find(|line| line.trim_start().starts_with("checks:")).expect("a source").to_owned();
+    std::fs::write(bench.folder().join("cut.jsonl.gz"), b"\x1f\x8b\x08\0\0\0\0\0\0\x03ab").expect("written");
+    for file in ["nowhere.jsonl", "cut.jsonl.gz"] {
+        let source = format!("  archive: {{ type: file, path: {file} }}");
+        std::fs::write(&path, yaml.replace(&sqs, &source)).expect("router.yaml");
+        let output = bench.output(&["run", "--until-idle", "200ms"]).await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last = said.lines().last().unwrap_or_default();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(last.contains("source archive was not read to its end") && last.contains(file), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_taken_is_named_with_its_setting() {
+    let bench = Bench::start().await;
+    let path = bench.folder().join("router.yaml");
+    let yaml = std::fs::read_to_string(&path).expect("router.yaml");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address");
+    for (setting, line) in [
+        ("`listen`", format!("listen: {address}\n")),
+        ("`admin.listen`", format!("admin: {{ listen: \"{address}\", token: admin-token-of-some-length }}\n")),
+    ] {
+        std::fs::write(&path, format!("{line}{yaml}")).expect("router.yaml");
+        let output = bench.output(&["run"]).await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(setting) && said.contains("another process has it"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_probe_names_the_queue_and_the_target_that_do_not_answer() {
     let bench = Bench::start().await;
     let path = bench.folder().join("router.yaml");
