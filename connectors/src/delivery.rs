@@ -51,6 +51,11 @@ pub trait Connector: Send + Sync {
     /// message metadata). Only called where [`when_unknown`](Self::when_unknown) says [`UnknownPolicy::Search`].
     async fn find(&self, delivery: &Delivery, quota: &dyn Quota) -> Found;
 
+    /// Whether [`find`](Self::find) also sees what was made long ago, so that a ledger that was lost can be found again.
+    fn finds_all(&self) -> bool {
+        false
+    }
+
     /// A request without side effects that shows whether address, credentials and project or channel are right.
     /// Used by `check --probe` and to see whether a paused lane may open again.
     async fn probe(&self, quota: &dyn Quota) -> Health;
@@ -164,6 +169,8 @@ pub struct Delivery {
     pub now_ms: i64,
     /// 0 for the first attempt.
     pub attempt: u32,
+    /// An earlier attempt may have got through, or a part of it.
+    pub in_doubt: bool,
     /// When an attempt began whose result is not known, milliseconds since the epoch: [`Connector::find`] looks from there.
     pub sending_since_ms: Option<i64>,
 }

@@ -15,6 +15,9 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// What is waited after a 429 that names no time.
 const UNNAMED: Duration = Duration::from_secs(5);
 
+/// What is shorter is no secret, and may be a word.
+const SECRET: usize = 8;
+
 /// What every HTTP target takes.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
@@ -26,11 +29,20 @@ pub struct HttpOptions {
     pub allow_http: bool,
     /// Where several replicas take turns.
     pub gate: Option<Gate>,
+    /// Whether cookies come back with later requests, where a load balancer keeps a client at one server by them.
+    pub cookies: bool,
 }
 
 impl Default for HttpOptions {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(30), ca_file: None, proxy: None, allow_http: false, gate: None }
+        Self {
+            timeout: Duration::from_secs(30),
+            ca_file: None,
+            proxy: None,
+            allow_http: false,
+            gate: None,
+            cookies: false,
+        }
     }
 }
 
@@ -74,6 +86,7 @@ impl Http {
             .timeout(options.timeout)
             .connect_timeout(Duration::from_secs(5).min(options.timeout))
             .redirect(redirect::Policy::none())
+            .cookie_store(options.cookies)
             .user_agent(concat!("findings-router/", env!("CARGO_PKG_VERSION")));
         client = match &options.proxy {
             Some(proxy) => {
@@ -131,6 +144,18 @@ impl Http {
         Ok(Answer { status, headers, body: String::from_utf8_lossy(&body).into_owned() })
     }
 
+    /// The answer without the path of the address where a proxy quotes it: of a webhook the path is the secret.
+    pub fn without_path(&self, mut answer: Answer) -> Answer {
+        let path = self.base.path().trim_matches('/');
+        let secret = path.rsplit('/').next().unwrap_or_default();
+        for part in [path, secret] {
+            if part.len() >= SECRET && answer.body.contains(part) {
+                answer.body = answer.body.replace(part, "***");
+            }
+        }
+        answer
+    }
+
     pub fn host(&self) -> &str {
         self.base.host_str().unwrap_or_default()
     }
@@ -158,7 +183,8 @@ fn verdict_of(error: &reqwest::Error) -> Verdict {
     if error.is_connect() {
         return Verdict::Transient { detail: format!("connect: {causes}"), after: None };
     }
-    if error.is_builder() || error.is_request() && causes.contains("invalid") {
+    // Only what was never sent: an answer that is no HTTP says nothing of what was done.
+    if error.is_builder() {
         return Verdict::PermanentItem { detail: format!("request: {causes}") };
     }
     let kind = if error.is_timeout() { "no answer in time" } else { "the connection broke" };

@@ -28,6 +28,7 @@ pub use delivery::{
 };
 pub use gate::Gate;
 pub use http::{Answer, Http, HttpOptions};
+pub use jira::reserved as reserved_field;
 pub use ledger::{Accepted, Ledger, LedgerState, Receipt};
 pub use notice::{Member, Notice};
 pub use typed::{typed, unknown_key};

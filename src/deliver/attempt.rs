@@ -109,13 +109,21 @@ impl Lane {
     ) -> (Result<Settlement, StoreError>, Option<Verdict>) {
         let delivery = self.delivery(row);
         let creates = self.connector.creates(&delivery);
-        let doubtful = creates && row.state != "waiting";
+        let doubtful = creates && row.is_in_doubt();
         let policy = self.connector.when_unknown();
         if doubtful && policy != UnknownPolicy::Resend {
             return self.reconcile(row, delivery, policy, quota).await;
         }
         if row.ledger.is_none() && row.wanted == Wanted::Resolved {
             return (Ok(Settlement::Nothing { detail: "it passed before anything was sent" }), None);
+        }
+        if creates && row.ledger.is_none() && self.connector.finds_all() {
+            let now = now_ms();
+            if self.pauses(|pauses| pauses.is_searching(now))
+                && let Some(settled) = self.search_first(row, &delivery, quota).await
+            {
+                return settled;
+            }
         }
         // On disk before a call that can't be repeated: after a crash the row is looked up, not sent again.
         if creates && policy != UnknownPolicy::Resend {
@@ -148,6 +156,7 @@ impl Lane {
             limit: self.settings.attempts,
             others_succeed,
             creates,
+            in_doubt: row.is_in_doubt(),
             policy,
             priority: row.priority,
             open_age_ms: self.open_age(row.at, now_ms()),
@@ -176,7 +185,7 @@ impl Lane {
     }
 
     fn delivery(&self, row: &Loaded) -> Delivery {
-        let notice = super::shown::notice(row, self.settings.search_link.as_deref());
+        let notice = super::shown::notice(row, self.settings.search_link.as_deref(), &self.settings.link_hosts);
         Delivery {
             fingerprint: fingerprint(&row.key),
             key: row.key.clone(),
@@ -188,7 +197,35 @@ impl Lane {
             ledger: row.ledger.clone(),
             now_ms: now_ms(),
             attempt: row.attempts,
+            in_doubt: row.is_in_doubt(),
             sending_since_ms: row.sending_since,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        deliver::LaneSettings,
+        store::{Access, Store},
+    };
+
+    #[tokio::test]
+    async fn a_row_that_was_taken_back_after_it_was_loaded_is_not_sent() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path().join("router.db"), Access::Router).expect("opened");
+        let target = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        target.set_nonblocking(true).expect("set");
+        let url = format!("http://{}", target.local_addr().expect("an address"));
+        let own = serde_json::json!({ "url": url, "deployment": "cloud", "token": "t", "project": "SOC" });
+        let jira = connectors::connect("jira", "soc", own, &connectors::HttpOptions::default()).expect("a connector");
+        let lane = Lane::new("soc".into(), 1, jira.into(), store, LaneSettings::default());
+        // The store has no such row any more.
+        let row = Loaded::of(connectors::Notice::default());
+        let (settlement, verdict) = lane.settle_row(&row, &Metered::new(&lane.quota), false).await;
+        assert!(matches!(settlement, Ok(Settlement::Withdrawn)) && verdict.is_none(), "{settlement:?} {verdict:?}");
+        let called = target.accept().expect_err("nobody called the target");
+        assert_eq!(called.kind(), std::io::ErrorKind::WouldBlock);
     }
 }

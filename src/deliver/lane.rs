@@ -11,7 +11,7 @@ use std::{
 use connectors::{Connector, Rate, Verdict};
 use metrics::{Counter, Histogram};
 
-use super::{LaneQuota, next_step::describe, state::LaneState, state::Pauses};
+use super::{LaneQuota, LinkHosts, next_step::describe, state::LaneState, state::Pauses};
 use crate::{
     clock::now_ms,
     store::{Store, StoreError},
@@ -48,6 +48,8 @@ pub struct LaneSettings {
     pub probe_interval: Duration,
     /// Address of a search, with `{query}` where the fingerprint goes.
     pub search_link: Option<String>,
+    /// Where addresses in findings may lead.
+    pub link_hosts: LinkHosts,
     /// Rows waiting, in bytes of the store, before the lane is full.
     pub max_bytes: u64,
     pub when_full: WhenFull,
@@ -67,6 +69,7 @@ impl Default for LaneSettings {
             reconcile_wait: Duration::from_secs(60),
             probe_interval: Duration::from_secs(30),
             search_link: None,
+            link_hosts: LinkHosts::default(),
             max_bytes: 20_000_000_000,
             when_full: WhenFull::default(),
             warn_bytes: 16_000_000_000,

@@ -35,6 +35,8 @@ pub struct Attempt {
     pub others_succeed: bool,
     /// Nothing was known to be at the target: sending twice would double it.
     pub creates: bool,
+    /// An attempt before this one may have got through, or a part of it.
+    pub in_doubt: bool,
     pub policy: UnknownPolicy,
     pub priority: u8,
     /// Milliseconds for which the row was open to delivery.
@@ -58,20 +60,26 @@ pub fn next_step(attempt: Attempt, verdict: &Verdict) -> Next {
     };
     match verdict {
         Verdict::Delivered { ledger, .. } => Next::Done { ledger: ledger.clone() },
-        Verdict::Throttled { after, .. } | Verdict::Limited { after, .. } => retry(*after, attempt.attempts, false),
-        Verdict::Transient { after, .. } => retry(after.unwrap_or_else(|| backoff(used)), used, false),
+        Verdict::Throttled { after, .. } | Verdict::Limited { after, .. } => {
+            retry(*after, attempt.attempts, attempt.in_doubt)
+        }
+        Verdict::Transient { after, .. } => retry(after.unwrap_or_else(|| backoff(used)), used, attempt.in_doubt),
         Verdict::Ambiguous { .. } => match attempt.policy {
-            _ if !attempt.creates => retry(backoff(used), used, false),
             UnknownPolicy::Resend => retry(backoff(used), used, false),
-            UnknownPolicy::Search => retry(Duration::from_secs(2), used, true),
-            UnknownPolicy::ResendFrom(least) if attempt.priority >= least => retry(backoff(used), used.max(1), false),
+            _ if !attempt.creates => retry(backoff(used), used, true),
+            // Looked up first, however many attempts it has used up: what is there must not be given up.
+            UnknownPolicy::Search => Next::Retry { after: Duration::from_secs(2), attempts: used, unknown: true },
+            // Once: an hour of lost answers would be hundreds of copies.
+            UnknownPolicy::ResendFrom(least) if attempt.priority >= least && attempt.attempts == 0 => {
+                retry(backoff(used), used.max(1), false)
+            }
             // Silence rather than a double for what is not urgent; the docs say so.
             UnknownPolicy::ResendFrom(_) => Next::Done { ledger: None },
         },
         Verdict::PermanentItem { detail } => Next::Dead { class: verdict.class(), detail: detail.clone() },
         // The row is as good as it was; the lane pauses.
         Verdict::PermanentTarget { .. } => {
-            Next::Retry { after: Duration::ZERO, attempts: attempt.attempts, unknown: false }
+            Next::Retry { after: Duration::ZERO, attempts: attempt.attempts, unknown: attempt.in_doubt }
         }
     }
 }
@@ -112,6 +120,7 @@ mod tests {
         limit: 4,
         others_succeed: false,
         creates: true,
+        in_doubt: false,
         policy: UnknownPolicy::Search,
         priority: 80,
         open_age_ms: 0,
@@ -145,15 +154,25 @@ mod tests {
     fn an_unknown_result_is_looked_up_before_anything_is_sent_again() {
         let verdict = Verdict::Ambiguous { detail: "timeout".into() };
         assert!(matches!(next_step(ATTEMPT, &verdict), Next::Retry { unknown: true, .. }));
+        for last in [Attempt { attempts: 3, others_succeed: true, ..ATTEMPT }, Attempt { open_age_ms: 1001, ..ATTEMPT }]
+        {
+            let next = next_step(last, &verdict);
+            assert!(matches!(next, Next::Retry { unknown: true, .. }), "what may be there is not given up: {next:?}");
+        }
         let update = Attempt { creates: false, ..ATTEMPT };
-        assert!(matches!(next_step(update, &verdict), Next::Retry { unknown: false, .. }));
+        assert!(matches!(next_step(update, &verdict), Next::Retry { unknown: true, .. }));
     }
 
     #[test]
-    fn l13_an_answer_that_says_neither_is_not_tried_for_ever_while_others_get_through() {
-        let verdict = Verdict::Ambiguous { detail: "internal_error".into() };
-        let last = Attempt { attempts: 3, others_succeed: true, ..ATTEMPT };
-        assert!(matches!(next_step(last, &verdict), Next::Dead { class: "ambiguous", .. }));
+    fn what_is_in_doubt_stays_so_until_an_answer_settles_it() {
+        let update = Attempt { creates: false, in_doubt: true, ..ATTEMPT };
+        for verdict in [
+            transient(),
+            Verdict::Throttled { after: Duration::from_secs(1), scope: Scope::target() },
+            Verdict::PermanentTarget { detail: "401".into() },
+        ] {
+            assert!(matches!(next_step(update, &verdict), Next::Retry { unknown: true, .. }), "{verdict:?}");
+        }
     }
 
     #[test]
@@ -162,6 +181,8 @@ mod tests {
         let webhook = Attempt { policy: UnknownPolicy::ResendFrom(70), ..ATTEMPT };
         assert!(matches!(next_step(webhook, &verdict), Next::Retry { unknown: false, .. }));
         assert_eq!(next_step(Attempt { priority: 69, ..webhook }, &verdict), Next::Done { ledger: None });
+        let again = Attempt { attempts: 1, ..webhook };
+        assert_eq!(next_step(again, &verdict), Next::Done { ledger: None }, "once, not as long as answers get lost");
     }
 
     #[test]

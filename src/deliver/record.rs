@@ -63,6 +63,7 @@ pub fn decode_record(payload: &[u8], now_ms: i64, attempt: u32) -> Result<Delive
         ledger: None,
         now_ms,
         attempt,
+        in_doubt: false,
         sending_since_ms: None,
     })
 }

@@ -2,14 +2,18 @@
 
 use connectors::{Notice, fingerprint};
 
+use super::LinkHosts;
 use crate::store::{Before, Loaded};
 
 /// Where `search_link` of router.yaml holds what to search for.
 pub const QUERY: &str = "{query}";
 
 /// The payload as it was stored, brought up to date.
-pub fn notice(row: &Loaded, search_link: Option<&str>) -> Notice {
+pub fn notice(row: &Loaded, search_link: Option<&str>, hosts: &LinkHosts) -> Notice {
     let mut notice = row.payload.notice.clone();
+    notice.fix_url = notice.fix_url.map(|address| hosts.shown(&address));
+    // As text it is of no use to anybody.
+    notice.console_url = notice.console_url.filter(|address| hosts.trusts(address));
     notice.members.clone_from(&row.members);
     notice.member_count = row.member_count;
     // The fingerprint stands in every record that was routed here.
@@ -119,7 +123,7 @@ mod tests {
 
     #[test]
     fn one_finding_is_told_in_full() {
-        let shown = notice(&row(vec![member("first")], 1), None);
+        let shown = notice(&row(vec![member("first")], 1), None, &LinkHosts::default());
         assert_eq!(
             (shown.message.as_str(), shown.tags.len(), shown.region.as_str()),
             ("first is public", 1, "us-east-1")
@@ -128,7 +132,7 @@ mod tests {
 
     #[test]
     fn the_last_of_a_roll_up_is_told_as_itself_and_not_as_who_was_first() {
-        let shown = notice(&row(vec![member("second")], 1), None);
+        let shown = notice(&row(vec![member("second")], 1), None, &LinkHosts::default());
         assert_eq!((shown.resource.as_str(), shown.account_name.as_str()), ("second", "identity"));
         assert!(shown.message.is_empty() && shown.tags.is_empty() && shown.cloud_account.is_empty());
     }
@@ -136,7 +140,7 @@ mod tests {
     #[test]
     fn above_a_table_stands_only_what_is_true_of_all() {
         let many = Loaded { account_count: 2, ..row(vec![member("a"), member("b")], 40) };
-        let shown = notice(&many, Some("https://splunk/search?q={query}"));
+        let shown = notice(&many, Some("https://splunk/search?q={query}"), &LinkHosts::default());
         assert_eq!((shown.account_name.as_str(), shown.message.as_str()), ("2 accounts", ""));
         assert_eq!((shown.member_count, shown.failing_since_ms), (40, Some(5)));
         let url = shown.search_url.expect("a link");
@@ -146,7 +150,7 @@ mod tests {
     #[test]
     fn a_digest_says_what_became_of_the_one_before() {
         let digest = Loaded { before: Some(Before { told: 14, pass: 3 }), ..row(vec![member("a"), member("b")], 2) };
-        let delta = notice(&digest, None).delta.expect("a delta");
+        let delta = notice(&digest, None, &LinkHosts::default()).delta.expect("a delta");
         assert_eq!(delta, "2 new. Of 14 in the digest before this one, 3 pass by now and 11 still fail.");
     }
 }

@@ -128,14 +128,29 @@ impl Circuit {
 pub struct Pauses {
     ended: Vec<(i64, i64)>,
     since: Option<i64>,
+    /// Until then the ledger may lack what the target has.
+    searching_until: i64,
 }
+
+/// A lane of which nothing was heard for so long may have lost what it knew: its store is new, or was put back from a backup.
+const SILENCE_MS: i64 = 10 * 60 * 1000;
+/// What a lost ledger held comes up again by then: the platform checks everything at least once a week.
+const SEARCHING_MS: i64 = 7 * 86_400_000;
 
 impl Pauses {
     /// What an earlier process knew, `known_at`; until now nothing could be delivered.
     pub fn taken_up(mut self, known_at: i64, now: i64) -> Self {
         self.begin(known_at);
         self.end(now);
+        if now.saturating_sub(known_at) > SILENCE_MS {
+            self.searching_until = now.saturating_add(SEARCHING_MS);
+        }
         self
+    }
+
+    /// Whether what is about to be made may be at the target already, though nothing here knows of it.
+    pub fn is_searching(&self, now: i64) -> bool {
+        now < self.searching_until
     }
 
     pub fn begin(&mut self, now: i64) {
@@ -182,6 +197,18 @@ mod tests {
             circuit.failed();
         }
         assert_eq!(circuit.failed(), Some(LONGEST));
+    }
+
+    #[test]
+    fn a_lane_that_was_not_heard_of_for_a_while_is_searched_for_a_week_and_a_short_restart_changes_nothing() {
+        let minute = 60_000;
+        let new = Pauses::default().taken_up(0, 1_000 * minute);
+        assert!(new.is_searching(1_000 * minute) && !new.is_searching(1_000 * minute + SEARCHING_MS));
+        let restarted = new.clone().taken_up(1_100 * minute, 1_101 * minute);
+        assert_eq!(restarted.searching_until, new.searching_until);
+        let restored = new.taken_up(1_100 * minute, 1_111 * minute);
+        assert!(restored.is_searching(1_110 * minute + SEARCHING_MS));
+        assert!(!Pauses::default().taken_up(minute, 2 * minute).is_searching(2 * minute));
     }
 
     #[test]

@@ -24,6 +24,8 @@ use crate::{
 
 /// How soon a lane whose rows come from the store alone looks for more.
 const POLL: Duration = Duration::from_millis(200);
+/// A row whose attempt ended in a panic is left alone for so long: what made it panic is still there.
+const AFTER_PANIC_MS: i64 = 60_000;
 /// No target may ask for more patience than this.
 const LONGEST_WAIT_MS: i64 = 3_600_000;
 
@@ -31,8 +33,8 @@ struct Progress {
     backlog: Backlog,
     /// Rows in the backlog.
     queued: HashSet<i64>,
-    /// Rows in flight, and since when each waits.
-    flying: HashMap<i64, i64>,
+    /// Rows in flight.
+    flying: HashMap<i64, Flight>,
     newest: i64,
     circuit: Circuit,
     /// Until the lane may take up rows again, milliseconds since the epoch.
@@ -43,6 +45,13 @@ struct Progress {
     failed_at: HashMap<i64, u64>,
 }
 
+/// A row in flight.
+struct Flight {
+    item: Item,
+    /// Its attempt, known by this alone when it ends in a panic.
+    attempt: tokio::task::Id,
+}
+
 /// Runs the lane until `stop`; whether nothing of it is on its way any more then.
 pub(super) async fn run(
     lane: Arc<Lane>,
@@ -50,17 +59,7 @@ pub(super) async fn run(
     stop: CancellationToken,
 ) -> bool {
     let _vital = Vital;
-    let mut progress = Progress {
-        backlog: Backlog::default(),
-        queued: HashSet::new(),
-        flying: HashMap::new(),
-        newest: 0,
-        circuit: Circuit::new(lane.settings.pause_after, lane.settings.probe_interval),
-        closed_until: 0,
-        blocked: HashMap::new(),
-        successes: 0,
-        failed_at: HashMap::new(),
-    };
+    let mut progress = Progress::new(Circuit::new(lane.settings.pause_after, lane.settings.probe_interval));
     lane.take_up(&mut progress);
     // Whether rows have come straight from commits, so that none before them is unknown.
     let mut fed = false;
@@ -116,6 +115,20 @@ fn due_at(row: &Enqueued, now: i64) -> i64 {
 }
 
 impl Progress {
+    fn new(circuit: Circuit) -> Self {
+        Self {
+            backlog: Backlog::default(),
+            queued: HashSet::new(),
+            flying: HashMap::new(),
+            newest: 0,
+            circuit,
+            closed_until: 0,
+            blocked: HashMap::new(),
+            successes: 0,
+            failed_at: HashMap::new(),
+        }
+    }
+
     fn add(&mut self, lane: &Lane, row: Enqueued) {
         self.newest = self.newest.max(row.id);
         // A row in flight comes back by itself: its revision has changed.
@@ -139,12 +152,19 @@ impl Progress {
 
     /// When the oldest row that could go came; digests that lie in the future are not late.
     fn oldest(&self) -> Option<i64> {
-        self.flying.values().copied().chain(self.backlog.oldest()).min()
+        self.flying.values().map(|flight| flight.item.since).chain(self.backlog.oldest()).min()
     }
 
     fn again(&mut self, item: Item) {
         if self.queued.insert(item.id) {
             self.backlog.push(item, now_ms());
+        }
+    }
+
+    /// An attempt ended in a panic: its row goes again, those in flight beside it stay there.
+    fn crashed(&mut self, attempt: tokio::task::Id, now: i64) {
+        for (_, flight) in self.flying.extract_if(|_, flight| flight.attempt == attempt).collect::<Vec<_>>() {
+            self.again(Item { due_at: now + AFTER_PANIC_MS, planned: false, ..flight.item });
         }
     }
 
@@ -208,26 +228,26 @@ impl Lane {
             if !progress.queued.remove(&item.id) {
                 continue;
             }
-            progress.flying.insert(item.id, item.since);
             let lane = Arc::clone(self);
             let others_succeed =
                 progress.failed_at.get(&item.id).is_some_and(|&successes| progress.successes > successes);
-            attempts.spawn(async move { lane.attempt(item, others_succeed).await });
+            let own = item.clone();
+            let attempt = attempts.spawn(async move { lane.attempt(own, others_succeed).await }).id();
+            progress.flying.insert(item.id, Flight { item, attempt });
         }
     }
 
     fn finished(&self, progress: &mut Progress, done: Result<Attempted, tokio::task::JoinError>) {
+        let now = now_ms();
         let done = match done {
             Ok(done) => done,
-            // The row stays `sending` in the store: it is looked up when the lane reads it again.
+            // What the target has of it is not known: the row is `sending` in the store, so it is looked up first.
             Err(error) => {
                 tracing::error!(target = %self.name, error = %error, "an attempt ended in a panic");
-                progress.newest = 0;
-                progress.flying.clear();
+                progress.crashed(error.id(), now);
                 return;
             }
         };
-        let now = now_ms();
         progress.flying.remove(&done.item.id);
         if let Some(verdict) = &done.verdict {
             observe(self, verdict, done.sent_at, done.item.priority >= URGENT, 1);
@@ -268,7 +288,15 @@ impl Lane {
                     progress.blocked.insert(scope.clone(), now + millis(*after));
                 }
             }
-            Verdict::Transient { .. } | Verdict::Ambiguous { .. } => {
+            Verdict::Transient { after, .. } => {
+                progress.failed_at.entry(item.id).or_insert(progress.successes);
+                // A target that names a time means all of it.
+                if let Some(after) = after {
+                    self.quota.pause(&Scope::target(), *after);
+                    progress.closed_until = progress.closed_until.max(now + millis(*after));
+                }
+            }
+            Verdict::Ambiguous { .. } => {
                 progress.failed_at.entry(item.id).or_insert(progress.successes);
             }
             Verdict::PermanentItem { .. } => progress.circuit.succeeded(),
@@ -284,6 +312,27 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_attempt_that_panics_leaves_those_beside_it_in_flight_and_its_row_goes_again() {
+        let mut progress = Progress::new(Circuit::new(1, Duration::ZERO));
+        let mut attempts = JoinSet::new();
+        for id in [1, 2] {
+            let attempt = attempts.spawn(async move { assert_eq!(id, 2, "one of them panics") }).id();
+            let (scope, since) = (Scope::target(), 1);
+            let item = Item { id, priority: 50, account: "a".into(), scope, since, due_at: 0, planned: false };
+            progress.flying.insert(id, Flight { item, attempt });
+        }
+        let mut panicked = None;
+        while let Some(ended) = attempts.join_next().await {
+            panicked = panicked.or(ended.err());
+        }
+        progress.crashed(panicked.expect("one of them").id(), now_ms());
+        assert_eq!(progress.flying.keys().collect::<Vec<_>>(), [&2]);
+        assert_eq!(progress.queued, HashSet::from([1]));
+        let next = progress.backlog.next_due().expect("it goes again");
+        assert!(next >= now_ms() + AFTER_PANIC_MS - 10_000, "what made it panic is still there");
+    }
 
     #[test]
     fn after_the_clock_was_set_back_no_row_waits_for_a_time_long_past() {

@@ -66,6 +66,7 @@ mod tests {
             ledger: None,
             now_ms: 1_795_000_000_000,
             attempt: 0,
+            in_doubt: false,
             sending_since_ms: None,
         }
     }

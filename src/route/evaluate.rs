@@ -268,6 +268,9 @@ fn with_options(mut send: Send, options: Map) -> Result<Send, String> {
             "fields" => {
                 let value: serde_json::Value = rhai::serde::from_dynamic(&value).map_err(|_| wrong("a map"))?;
                 let serde_json::Value::Object(fields) = value else { return Err(wrong("a map")) };
+                if let Some((field, instead)) = fields.keys().find_map(|name| connectors::reserved_field(name)) {
+                    return Err(format!("send: `fields` can't hold `{field}`: {instead}"));
+                }
                 send.fields = fields;
             }
             other => {

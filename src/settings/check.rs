@@ -3,6 +3,7 @@
 use secrecy::ExposeSecret;
 
 use super::{Located, Settings, TelemetrySettings, read::Reader};
+use crate::deliver::LinkHosts;
 
 /// A token that can't be guessed.
 const SHORTEST_TOKEN: usize = 16;
@@ -37,6 +38,9 @@ impl Reader<'_> {
             let problem = "search_link is an https address with {query} where the search goes, e.g. \
                            https://splunk.acme.example/en-GB/app/search/search?q=search%20{query}";
             problems.push(self.located("search_link", problem));
+        }
+        for problem in settings.service.link_hosts.iter().filter_map(|host| LinkHosts::problem(host)) {
+            problems.push(self.located("link_hosts", problem));
         }
         if let Some(storms) = &settings.service.storms {
             let kind = settings.targets.get(&storms.target).map(|target| connectors::content_kind(&target.kind));

@@ -91,6 +91,8 @@ pub struct Service {
     pub telemetry: Option<TelemetrySettings>,
     /// Address of a search in Splunk, with `{query}` where the words go; tickets and alerts link to it.
     pub search_link: Option<String>,
+    /// Hosts besides the platform's and the clouds' own that an address in a finding may be a link to.
+    pub link_hosts: Vec<String>,
     /// Rules that suddenly fail everywhere wait for approval; off where it is absent.
     pub storms: Option<StormSettings>,
     /// Interrupts for each owner and day; without limit where it is absent.
@@ -176,6 +178,7 @@ impl Default for Service {
             admin: None,
             telemetry: None,
             search_link: None,
+            link_hosts: Vec::new(),
             storms: None,
             budget: None,
             explain_url: None,

@@ -17,7 +17,7 @@ use super::{
     yaml,
 };
 use crate::{
-    deliver::{LaneSettings, WhenFull},
+    deliver::{LaneSettings, LinkHosts, WhenFull},
     store::Place,
 };
 
@@ -93,7 +93,7 @@ struct BacklogSettings {
     when_full: WhenFull,
 }
 
-const TOP_KEYS: [&str; 23] = [
+const TOP_KEYS: [&str; 24] = [
     "listen",
     "store",
     "routes",
@@ -111,6 +111,7 @@ const TOP_KEYS: [&str; 23] = [
     "admin",
     "telemetry",
     "search_link",
+    "link_hosts",
     "storms",
     "budget",
     "config_changes",
@@ -193,6 +194,7 @@ impl Reader<'_> {
             match self.target(path, name, value) {
                 Ok(mut target) => {
                     target.lane.search_link.clone_from(&settings.service.search_link);
+                    target.lane.link_hosts = LinkHosts::with(&settings.service.link_hosts);
                     settings.targets.insert(name.clone(), target);
                 }
                 Err(problem) => problems.push(problem),
@@ -276,6 +278,7 @@ impl Reader<'_> {
         }
         let common: Common = self.typed(&path, Value::Object(common), &known)?;
         let http = connectors::HttpOptions {
+            cookies: false,
             timeout: common.timeout,
             ca_file: common.tls.ca_file.map(|ca| resolve(file, &ca.to_string_lossy())),
             proxy: common.proxy,
@@ -304,6 +307,7 @@ impl Reader<'_> {
             reconcile_wait: common.reconcile_wait,
             probe_interval: common.probe_interval,
             search_link: None,
+            link_hosts: LinkHosts::default(),
             max_bytes,
             when_full: common.backlog.when_full,
             warn_bytes,

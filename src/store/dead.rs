@@ -195,11 +195,13 @@ fn requeue_delivery(transaction: &Connection, letter: &DeadLetterRow, now: i64) 
     if text("wanted") == "open" && has_passed(transaction, target, &text("key"))? {
         return Ok(Retried::Passed);
     }
+    // What may be there all the same is looked up before it is sent.
+    let in_doubt_since = letter.meta["in_doubt_since"].as_i64();
     // A newer wish for the same key is what the target should show: it stays.
     transaction.execute(
         "INSERT INTO deliveries (target, key, finding, account, channel, priority, wanted, revision, state,
-           due_at, attempts, at, sent_at, event_id, payload)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, 'waiting', ?8, 0, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING",
+           due_at, attempts, at, sent_at, event_id, payload, sending_since)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?12, ?8, 0, ?8, ?9, ?10, ?11, ?13) ON CONFLICT DO NOTHING",
         params![
             target,
             text("key"),
@@ -211,7 +213,9 @@ fn requeue_delivery(transaction: &Connection, letter: &DeadLetterRow, now: i64) 
             now,
             number("sent_at"),
             letter.event_id.clone().unwrap_or_default(),
-            letter.body
+            letter.body,
+            if in_doubt_since.is_some() { "unknown" } else { "waiting" },
+            in_doubt_since
         ],
     )?;
     Ok(Retried::Queued)

@@ -67,6 +67,11 @@ impl Loaded {
         window_end(&self.key).unwrap_or(self.at).max(self.at)
     }
 
+    /// Whether an earlier attempt may have got through, or a part of it.
+    pub fn is_in_doubt(&self) -> bool {
+        self.state != "waiting"
+    }
+
     /// A row with nothing but its notice, as `waiting`.
     #[cfg(test)]
     pub(crate) fn of(notice: connectors::Notice) -> Self {

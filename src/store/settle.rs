@@ -54,9 +54,11 @@ fn settle(
         Settlement::Adopted { ledger, fingerprint } => {
             write_ledger(transaction, target, row, ledger, fingerprint, (now, None))?;
             answer(transaction, place, now, (wanted, "found", "an earlier attempt had been applied"), waits)?;
-            again(transaction, row, "waiting", now, (row.attempts, limiter_ms), None)
+            again(transaction, row, ("waiting", now), (row.attempts, limiter_ms), None, now)
         }
-        Settlement::NotThere { attempts } => again(transaction, row, "waiting", now, (*attempts, limiter_ms), None),
+        Settlement::NotThere { attempts } => {
+            again(transaction, row, ("waiting", now), (*attempts, limiter_ms), None, now)
+        }
         Settlement::Retry { unknown, due_at, attempts, class, detail } => {
             if !matches!(*class, "throttled" | "limited") {
                 answer(transaction, place, now, (wanted, class, detail), waits)?;
@@ -64,10 +66,10 @@ fn settle(
             again(
                 transaction,
                 row,
-                if *unknown { "unknown" } else { "waiting" },
-                *due_at,
+                (if *unknown { "unknown" } else { "waiting" }, *due_at),
                 (*attempts, limiter_ms),
                 Some(detail),
+                now,
             )
         }
         Settlement::Dead { class, detail } => {
@@ -81,7 +83,8 @@ fn settle(
                 event_id: Some(row.event_id.clone()),
                 body: serde_json::to_vec(&row.payload).unwrap_or_default(),
                 meta: serde_json::json!({ "key": row.key, "wanted": wanted, "priority": row.priority,
-                    "finding": row.finding, "attempts": row.attempts, "sent_at": row.sent_at }),
+                    "finding": row.finding, "attempts": row.attempts, "sent_at": row.sent_at,
+                    "in_doubt_since": row.sending_since.filter(|_| row.is_in_doubt()) }),
             };
             dead::insert(transaction, &letter, now)?;
             finish(transaction, row, now)
@@ -94,24 +97,24 @@ fn finish(transaction: &Connection, row: &Loaded, now: i64) -> sql::Result<Left>
     let gone = transaction
         .prepare_cached("DELETE FROM deliveries WHERE id = ?1 AND revision = ?2")?
         .execute(params![row.id, row.revision])?;
-    if gone == 1 { Ok(Left::Gone) } else { again(transaction, row, "waiting", now, (0, 0), None) }
+    if gone == 1 { Ok(Left::Gone) } else { again(transaction, row, ("waiting", now), (0, 0), None, now) }
 }
 
 fn again(
     transaction: &Connection,
     row: &Loaded,
-    state: &str,
-    due_at: i64,
+    (state, due_at): (&str, i64),
     (attempts, limiter_ms): (u32, i64),
     error: Option<&String>,
+    now: i64,
 ) -> sql::Result<Left> {
     let priority = transaction
         .prepare_cached(
             "UPDATE deliveries SET state = ?2, due_at = ?3, attempts = ?4, error = ?5, limiter_ms = ?6,
-               sending_since = CASE ?2 WHEN 'unknown' THEN sending_since END
+               sending_since = CASE ?2 WHEN 'unknown' THEN coalesce(sending_since, ?7) END
              WHERE id = ?1 RETURNING priority",
         )?
-        .query_row(params![row.id, state, due_at, attempts, error, limiter_ms], |found| found.get(0))
+        .query_row(params![row.id, state, due_at, attempts, error, limiter_ms, now], |found| found.get(0))
         .optional()?;
     Ok(priority.map_or(Left::Gone, |priority| Left::Due { due_at, priority }))
 }

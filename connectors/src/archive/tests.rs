@@ -131,6 +131,7 @@ mod shipping {
             ledger: None,
             now_ms,
             attempt: 0,
+            in_doubt: false,
             sending_since_ms: None,
         }
     }

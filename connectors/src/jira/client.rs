@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::Deployment;
-use crate::{Answer, Delivery, Http, Ledger, Quota, Receipt, Scope, Verdict, http::default_verdict};
+use crate::{Answer, Delivery, Http, Ledger, LedgerState, Quota, Receipt, Scope, Verdict, http::default_verdict};
 
 pub struct Client {
     http: Http,
@@ -99,6 +99,14 @@ impl Client {
         }
     }
 
+    /// Whether the bot, which was told that there is no such ticket, still sees its project.
+    pub async fn sees(&self, project: &str, answer: &Answer, now_ms: i64, quota: &dyn Quota) -> Result<(), Verdict> {
+        if denied_login(answer) {
+            return Err(refused(answer, &Scope::target(), now_ms));
+        }
+        self.get(&format!("/project/{project}"), now_ms, quota).await.map(drop)
+    }
+
     pub fn refused(&self, answer: &Answer, method: &Method, path: &str, now_ms: i64) -> Verdict {
         let narrow = scopes(method, path);
         let reason = answer.headers.get("ratelimit-reason").and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -137,10 +145,17 @@ impl Client {
         let place = known.and_then(|known| issues.iter().position(|issue| issue["id"] == known));
         let issues = place.and_then(|place| issues.get(place + 1..)).unwrap_or(issues);
         let is_open = |issue: &&Value| issue["fields"]["status"]["statusCategory"]["key"] != "done";
+        // Of those that a lost ledger knew the last one took the place of the others.
+        let closed = if delivery.in_doubt { issues.first() } else { issues.last() };
         // Without the known one in the answer, what is closed may be older than it.
-        let any = if known.is_none() || place.is_some() { issues.first() } else { None };
-        let Some(issue) = issues.iter().find(is_open).or(any) else { return Ok(None) };
-        Ok(Some(self.ledger(issue, String::new(), now_ms)))
+        let closed = closed.filter(|_| known.is_none() || place.is_some());
+        let Some(issue) = issues.iter().find(is_open).or(closed) else { return Ok(None) };
+        let mut ledger = self.ledger(issue, String::new(), now_ms);
+        if !delivery.in_doubt && !is_open(&issue) {
+            // It had been resolved, and is opened again as such; it was not closed over a failure.
+            ledger.state = LedgerState::Resolved;
+        }
+        Ok(Some(ledger))
     }
 
     /// What is known of an issue that JIRA named.
@@ -173,6 +188,12 @@ fn scopes(method: &Method, path: &str) -> Vec<Scope> {
     scopes
 }
 
+/// A Data Center that asks for a CAPTCHA says so in a header, which says `OK` otherwise.
+pub fn denied_login(answer: &Answer) -> bool {
+    let reason = answer.headers.get("x-seraph-loginreason").and_then(|reason| reason.to_str().ok());
+    reason.is_some_and(|reason| reason.contains("DENIED") || reason.contains("FAILED"))
+}
+
 fn refused(answer: &Answer, scope: &Scope, now_ms: i64) -> Verdict {
     match answer.status {
         429 => {
@@ -181,6 +202,10 @@ fn refused(answer: &Answer, scope: &Scope, now_ms: i64) -> Verdict {
         }
         401 => {
             let hint = "JIRA refuses the token: expired, or a scoped token that needs the api.atlassian.com address";
+            Verdict::PermanentTarget { detail: format!("{hint} ({})", answer.excerpt()) }
+        }
+        403 if denied_login(answer) => {
+            let hint = "JIRA denies the login, as after too many wrong ones: log in with it once in a browser";
             Verdict::PermanentTarget { detail: format!("{hint} ({})", answer.excerpt()) }
         }
         _ => default_verdict(answer, now_ms),

@@ -5,15 +5,24 @@ use serde_json::{Map, Value, json};
 
 use super::{
     JiraConfig,
-    client::Client,
+    client::{self, Client},
     later::{REOPENED, is_past_reopening, remarks},
     links,
-    markup::comment,
+    markup::{comment, plain},
     payload,
 };
 use crate::{Answer, Delivery, Ledger, LedgerState, Notice, Quota, Verdict, Wanted, config::millis, text::spoken_span};
 
+/// JIRA's clock and ours may differ so far.
+const CLOCK_SKEW_MS: i64 = 5 * 60 * 1000;
+
 type Step<T> = Result<T, Verdict>;
+
+/// JIRA's `2026-11-26T21:50:48.000+0000` in milliseconds since the epoch.
+fn time(value: &Value) -> Option<i64> {
+    let parsed = jiff::fmt::strtime::parse("%Y-%m-%dT%H:%M:%S%.f%z", value.as_str()?).ok()?;
+    Some(parsed.to_timestamp().ok()?.as_millisecond())
+}
 
 fn delivered(ledger: Ledger, warning: Option<String>) -> Verdict {
     Verdict::Delivered { ledger: Some(ledger), warning, slow_down: false }
@@ -63,7 +72,28 @@ impl Work<'_> {
         let answer = self.call(method.clone(), path, Some(body)).await?;
         match answer.status {
             200 | 201 | 204 => Ok(answer),
-            _ => Err(self.client.refused(&answer, &method, path, self.delivery.now_ms)),
+            _ => Err(self.refused(&answer, &method, path)),
+        }
+    }
+
+    async fn read(&self, path: &str) -> Step<Value> {
+        let answer = self.call(Method::GET, path, None).await?;
+        match answer.status {
+            200 => Ok(answer.json()),
+            _ => Err(self.refused(&answer, &Method::GET, path)),
+        }
+    }
+
+    /// What is said of a ticket that could be read a moment ago: a refusal is about this one (moved to where the bot may only
+    /// look), and must not stop the others.
+    fn refused(&self, answer: &Answer, method: &Method, path: &str) -> Verdict {
+        match self.client.refused(answer, method, path, self.delivery.now_ms) {
+            Verdict::PermanentTarget { detail }
+                if matches!(answer.status, 403 | 404 | 410) && !client::denied_login(answer) =>
+            {
+                Verdict::PermanentItem { detail }
+            }
+            verdict => verdict,
         }
     }
 
@@ -169,20 +199,27 @@ impl Work<'_> {
         let answer = self.call(Method::GET, &path, None).await?;
         match answer.status {
             200 => {}
-            403 | 404 => return Ok(None),
+            403 | 404 => {
+                // Of a bot that sees nothing at all no ticket is gone.
+                self.client.sees(&self.config.project, &answer, self.delivery.now_ms, self.quota).await?;
+                return Ok(None);
+            }
             _ => return Err(self.client.refused(&answer, &Method::GET, &path, self.delivery.now_ms)),
         }
         let issue = answer.json();
         let status = &issue["fields"]["status"];
         let name = status["name"].as_str().unwrap_or_default().to_owned();
         let resolution = issue["fields"]["resolution"]["name"].as_str().unwrap_or_default();
-        let says_no = |word: &str| self.config.wont_fix.iter().any(|no| no.eq_ignore_ascii_case(word));
         Ok(Some(Standing {
             done: status["statusCategory"]["key"] == "done",
-            wont_fix: says_no(&name) || says_no(resolution),
-            word: if says_no(resolution) { resolution.to_owned() } else { name.clone() },
+            wont_fix: self.says_no(&name) || self.says_no(resolution),
+            word: if self.says_no(resolution) { resolution.to_owned() } else { name.clone() },
             name,
         }))
+    }
+
+    fn says_no(&self, word: &str) -> bool {
+        self.config.wont_fix.iter().any(|no| no.eq_ignore_ascii_case(word))
     }
 
     async fn bring(&self, ledger: &Ledger, wanted: Wanted) -> Step<Verdict> {
@@ -229,7 +266,11 @@ impl Work<'_> {
 
     async fn update(&self, ledger: &Ledger, id: &str) -> Step<Verdict> {
         let hash = payload::content_hash(self.config, self.delivery, self.notice);
-        let mut open = Ledger { state: LedgerState::Open, closed_by_person_ms: None, ..ledger.without_acceptance() };
+        // Open again after a reopening whose answer got lost: that one counts.
+        let was_due = ledger.closed_by_person_ms.is_some_and(|since| self.is_to_reopen(since));
+        let reopened = self.delivery.in_doubt && was_due && !ledger.noted(REOPENED);
+        let base = if reopened { self.reopened(ledger, false) } else { ledger.without_acceptance() };
+        let mut open = Ledger { state: LedgerState::Open, closed_by_person_ms: None, ..base };
         if self.delivery.options.update == Some(false) {
             return Ok(delivered(open, None));
         }
@@ -239,8 +280,10 @@ impl Work<'_> {
             (open.content_hash, open.written_ms) = (hash, self.delivery.now_ms);
         }
         self.link_finding(&mut open).await;
-        for text in remarks(self.config, self.delivery, self.notice, &mut open) {
-            self.comment(ledger, &text).await?;
+        // In one comment: of two, the first would be there twice where the second is put off.
+        let remarks = remarks(self.config, self.delivery, self.notice, &mut open);
+        if !remarks.is_empty() {
+            self.comment(ledger, &remarks.join(" ")).await?;
         }
         Ok(delivered(open, warning))
     }
@@ -259,7 +302,7 @@ impl Work<'_> {
                     Some(note) => warning = Some(note),
                     None => return Err(Verdict::PermanentItem { detail: answer.excerpt() }),
                 },
-                _ => return Err(self.client.refused(&answer, &Method::PUT, &path, self.delivery.now_ms)),
+                _ => return Err(self.refused(&answer, &Method::PUT, &path)),
             }
         }
     }
@@ -285,12 +328,17 @@ impl Work<'_> {
                 }
                 return Ok(delivered(seen, None));
             }
-            if now - since < millis(self.config.reopen_after) {
+            if !self.is_to_reopen(since) {
                 return Ok(delivered(seen, None));
             }
         }
         let text = if ours { "The check fails again." } else { "The check still fails: reopened." };
         self.reopen_with(ledger, text, ours).await
+    }
+
+    /// Whether what a person closed at that time is to be opened again by now.
+    fn is_to_reopen(&self, since: i64) -> bool {
+        self.delivery.now_ms - since >= millis(self.config.reopen_after)
     }
 
     /// A person said no: that counts for a while.
@@ -313,21 +361,9 @@ impl Work<'_> {
 
     /// Reopens the ticket; where there is no way back, links a new one to it if that is `ours` to do, else comments.
     async fn reopen_with(&self, ledger: &Ledger, text: &str, ours: bool) -> Step<Verdict> {
-        let now = self.delivery.now_ms;
-        let mut open = Ledger {
-            // Rewritten with the next version: its content is the old one.
-            content_hash: String::new(),
-            ..Ledger::new(ledger.receipt.clone(), String::new(), now)
-        };
-        open.memory["risk"] = self.notice.risk.as_str().into();
-        if ledger.noted(links::LINKED) {
-            open.note(links::LINKED);
-        }
-        if !ours || ledger.noted(REOPENED) {
-            open.note(REOPENED);
-        }
+        let open = self.reopened(ledger, ours);
         if self.transition(ledger, &self.config.reopen_transition, "", text, false).await? {
-            if let Some(due) = payload::due(self.config, self.notice, now) {
+            if let Some(due) = payload::due(self.config, self.notice, self.delivery.now_ms) {
                 // A screen without the field has no due date: the ticket is reopened either way.
                 let body = json!({ "fields": { "duedate": due } });
                 let _ = self.write(Method::PUT, &format!("/issue/{}", ledger.receipt.id), &body).await;
@@ -341,9 +377,47 @@ impl Work<'_> {
         Ok(delivered(open, Some(format!("no way to reopen {}; only commented", ledger.receipt.name))))
     }
 
+    /// What is known of a ticket from its reopening on.
+    fn reopened(&self, ledger: &Ledger, ours: bool) -> Ledger {
+        // Rewritten with the next version: its content is the old one.
+        let mut open = Ledger::new(ledger.receipt.clone(), String::new(), self.delivery.now_ms);
+        open.memory["risk"] = self.notice.risk.as_str().into();
+        if ledger.noted(links::LINKED) {
+            open.note(links::LINKED);
+        }
+        if !ours || ledger.noted(REOPENED) {
+            open.note(REOPENED);
+        }
+        open
+    }
+
     async fn comment(&self, ledger: &Ledger, text: &str) -> Step<()> {
-        let body = json!({ "body": comment(text, self.cloud) });
-        self.write(Method::POST, &format!("/issue/{}/comment", ledger.receipt.id), &body).await.map(drop)
+        let path = format!("/issue/{}/comment", ledger.receipt.id);
+        let body = comment(text, self.cloud);
+        // JIRA makes two comments of one that is sent twice.
+        if self.delivery.in_doubt && self.was_said(&path, &plain(&body)).await? {
+            return Ok(());
+        }
+        self.write(Method::POST, &path, &json!({ "body": body })).await.map(drop)
+    }
+
+    /// Whether one of the newest comments says this, since an attempt whose result is not known.
+    async fn was_said(&self, path: &str, text: &str) -> Step<bool> {
+        let found = self.read(&format!("{path}?orderBy=-created&maxResults=20")).await?;
+        let since = self.delivery.sending_since_ms.unwrap_or(self.delivery.now_ms) - CLOCK_SKEW_MS;
+        let is_new = |comment: &Value| time(&comment["created"]).is_none_or(|at| at >= since);
+        let mut comments = found["comments"].as_array().into_iter().flatten();
+        Ok(comments.any(|comment| is_new(comment) && plain(&comment["body"]) == text))
+    }
+
+    /// The resolution to set: ours where the screen offers it or names none, else the first one that does not say no.
+    fn resolution<'a>(&'a self, field: &'a Value) -> Option<&'a str> {
+        let offered = || field["allowedValues"].as_array().into_iter().flatten().filter_map(|one| one["name"].as_str());
+        let ours = self.config.resolution.as_str();
+        if offered().next().is_none() || offered().any(|name| name.eq_ignore_ascii_case(ours)) {
+            return Some(ours);
+        }
+        offered().find(|name| !self.says_no(name))
     }
 
     /// Moves the ticket and comments in one call; `false` when there is no such transition from where it stands.
@@ -351,8 +425,7 @@ impl Work<'_> {
         let path = format!("/issue/{}/transitions", ledger.receipt.id);
         // Once more after a conflict: ids differ from status to status.
         for last in [false, true] {
-            let query = format!("{path}?expand=transitions.fields");
-            let found = self.client.get(&query, self.delivery.now_ms, self.quota).await?;
+            let found = self.read(&format!("{path}?expand=transitions.fields")).await?;
             let all = found["transitions"].as_array().cloned().unwrap_or_default();
             let fits = |transition: &&Value| {
                 let to = transition["to"]["statusCategory"]["key"].as_str().unwrap_or_default();
@@ -363,29 +436,26 @@ impl Work<'_> {
                     .iter()
                     .any(|found| found.as_str().is_some_and(|found| found.eq_ignore_ascii_case(name)))
             });
-            let says_no = |transition: &&Value| {
-                let to = transition["to"]["name"].as_str().unwrap_or_default();
-                !self.config.wont_fix.iter().any(|no| no.eq_ignore_ascii_case(to))
-            };
-            let Some(chosen) = named.or_else(|| all.iter().filter(says_no).find(fits)) else { return Ok(false) };
+            let is_no_refusal =
+                |transition: &&Value| !self.says_no(transition["to"]["name"].as_str().unwrap_or_default());
+            let Some(chosen) = named.or_else(|| all.iter().filter(is_no_refusal).find(fits)) else { return Ok(false) };
             let mut body = json!({ "transition": { "id": chosen["id"] },
                 "update": { "comment": [{ "add": { "body": comment(text, self.cloud) } }] } });
-            if resolves && chosen["fields"].get("resolution").is_some() {
-                body["fields"] = json!({ "resolution": { "name": self.config.resolution } });
+            if resolves
+                && let Some(field) = chosen["fields"].get("resolution")
+                && let Some(resolution) = self.resolution(field)
+            {
+                body["fields"] = json!({ "resolution": { "name": resolution } });
             }
-            let answer = self.call(Method::POST, &path, Some(&body)).await?;
+            let mut answer = self.call(Method::POST, &path, Some(&body)).await?;
+            if answer.status == 400 && body.as_object_mut().is_some_and(|body| body.remove("fields").is_some()) {
+                answer = self.call(Method::POST, &path, Some(&body)).await?;
+            }
             match answer.status {
                 200 | 204 => return Ok(true),
-                400 if body.get("fields").is_some() => {
-                    let mut bare = body.clone();
-                    if let Some(map) = bare.as_object_mut() {
-                        map.remove("fields");
-                    }
-                    return self.write(Method::POST, &path, &bare).await.map(|_| true);
-                }
                 400 | 409 if !last => {}
                 400 => return Ok(false),
-                _ => return Err(self.client.refused(&answer, &Method::POST, &path, self.delivery.now_ms)),
+                _ => return Err(self.refused(&answer, &Method::POST, &path)),
             }
         }
         Ok(false)

@@ -21,6 +21,17 @@ pub fn comment(text: &str, cloud: bool) -> Value {
     if cloud { adf(&[Part::Text(text.to_owned())]) } else { Value::String(wiki_escape(text)) }
 }
 
+/// What a comment says, whatever JIRA has made of its markup.
+pub fn plain(body: &Value) -> String {
+    match body {
+        Value::String(text) => text.trim().to_owned(),
+        node => {
+            let below = node["content"].as_array().into_iter().flatten().map(plain);
+            node["text"].as_str().map(str::to_owned).into_iter().chain(below).collect()
+        }
+    }
+}
+
 fn text_node(text: &str) -> Value {
     // An empty text node is refused.
     json!({ "type": "text", "text": if text.is_empty() { "-" } else { text } })
@@ -98,7 +109,11 @@ pub fn wiki(parts: &[Part]) -> String {
                     out.push_str(&format!("|{}|\n", cells.collect::<Vec<_>>().join("|")));
                 }
             }
-            Part::Link(label, url) => out.push_str(&format!("[{label}|{url}]\n")),
+            // Braces and exclamation marks begin macros and pictures, in an address too.
+            Part::Link(label, url) => {
+                let url = url.replace('{', "%7B").replace('}', "%7D").replace('!', "%21");
+                out.push_str(&format!("[{label}|{url}]\n"));
+            }
             // The only way out of a noformat block is its own end.
             Part::Code(text) => {
                 let inert = text.replace('{', "(").replace('}', ")");
@@ -124,6 +139,12 @@ fn wiki_escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn j24_an_address_opens_no_macro_in_wiki_markup() {
+        let link = wiki(&[Part::Link("fix", "https://x.example/{noformat}!a!".to_owned())]);
+        assert_eq!(link, "[fix|https://x.example/%7Bnoformat%7D%21a%21]\n");
+    }
 
     #[test]
     fn j24_hostile_text_is_literal_in_wiki_markup() {

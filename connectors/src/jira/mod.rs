@@ -134,6 +134,20 @@ fn wont_fix() -> Vec<String> {
         .to_vec()
 }
 
+/// Fields that the router writes itself: with another project, or without its label, a ticket could not be found again.
+const RESERVED: [(&str, &str); 5] = [
+    ("project", "it is `project` of the target"),
+    ("issuetype", "it is `issue_type` of the target"),
+    ("labels", "further ones are `labels`, of the target or of `send`"),
+    ("summary", "it is `title` of `send`"),
+    ("description", "what it says is `note` of `send`"),
+];
+
+/// A field that nobody may set, with what to use in its place.
+pub fn reserved(field: &str) -> Option<(&'static str, &'static str)> {
+    RESERVED.into_iter().find(|(name, _)| *name == field)
+}
+
 /// A project of a site.
 pub struct Jira {
     config: JiraConfig,
@@ -148,6 +162,9 @@ impl JiraConfig {
         if !well {
             let problem = format!("`{}` is no project key; write e.g. SOC", self.project);
             return Err(ConfigError::at("project", problem));
+        }
+        if let Some((field, instead)) = self.fields.keys().find_map(|name| reserved(name)) {
+            return Err(ConfigError::at("fields", format!("`{field}` is no field of your own: {instead}")));
         }
         let token = self.token.expose_secret().trim();
         if token.is_empty() || token.contains(char::is_whitespace) {
@@ -205,6 +222,10 @@ impl Connector for Jira {
 
     fn when_unknown(&self) -> UnknownPolicy {
         UnknownPolicy::Search
+    }
+
+    fn finds_all(&self) -> bool {
+        true
     }
 
     async fn find(&self, delivery: &Delivery, quota: &dyn Quota) -> Found {

@@ -170,11 +170,7 @@ impl Slack {
     ) -> Verdict {
         let since_then = Delivery { sending_since_ms: Some(deleted.written_ms), ..delivery.clone() };
         match self.find(&since_then, quota).await {
-            // What it says may be of an earlier version: the next one rewrites it.
-            Found::Yes(found) => {
-                let ledger = Some(Ledger { content_hash: String::new(), ..found });
-                Verdict::Delivered { ledger, warning: None, slow_down: false }
-            }
+            Found::Yes(found) => Verdict::Delivered { ledger: Some(found), warning: None, slow_down: false },
             Found::Failed(verdict) => verdict,
             Found::No | Found::Unsearchable { .. } => self.open(delivery, notice, default, quota).await,
         }
@@ -231,7 +227,7 @@ impl Slack {
                 .header("Content-Type", "application/json; charset=utf-8")
                 .body(body.to_string());
             let said = match self.http.send(request).await {
-                Ok(answer) => client::webhook(&answer, delivery.now_ms),
+                Ok(answer) => client::webhook(&self.http.without_path(answer), delivery.now_ms),
                 Err(verdict) => Said::Verdict(verdict),
             };
             return match said {

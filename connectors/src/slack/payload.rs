@@ -232,6 +232,7 @@ mod tests {
             ledger: None,
             now_ms: 0,
             attempt: 0,
+            in_doubt: false,
             sending_since_ms: None,
         }
     }

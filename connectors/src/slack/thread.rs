@@ -96,6 +96,7 @@ mod tests {
             ledger: None,
             now_ms,
             attempt: 0,
+            in_doubt: false,
             sending_since_ms: None,
         };
         (delivery, notice)

@@ -67,6 +67,7 @@ fn delivery(number: usize, check: &Value) -> Delivery {
         ledger: None,
         now_ms: NOW,
         attempt: 0,
+        in_doubt: false,
         sending_since_ms: None,
     }
 }

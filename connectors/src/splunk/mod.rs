@@ -107,7 +107,8 @@ impl SplunkConfig {
             return Err(ConfigError::at("token", "token is empty or holds white space"));
         }
         let authorization = format!("Splunk {token}");
-        let http = Http::new(&self.url, options)?;
+        // The indexer that took a batch is the one to ask for it.
+        let http = Http::new(&self.url, &HttpOptions { cookies: self.acknowledge, ..options.clone() })?;
         let ack = self.acknowledge.then(|| Ack::new(&self.url, self.ack_timeout));
         Ok(Splunk { config: self, http, authorization, ack })
     }

@@ -113,6 +113,7 @@ pub fn delivery(notice: Notice) -> Delivery {
         ledger: None,
         now_ms: NOW,
         attempt: 0,
+        in_doubt: false,
         sending_since_ms: Some(NOW),
     }
 }

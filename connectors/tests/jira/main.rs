@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod refusals;
 mod rows;
 mod text;
 mod time;

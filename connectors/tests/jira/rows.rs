@@ -55,6 +55,20 @@ async fn j4_j27_what_may_have_been_created_is_looked_up_by_its_label() {
     assert_eq!(path, "/rest/api/3/search/jql");
     let jql = body["jql"].as_str().expect("a query");
     assert_eq!(jql, format!("project = \"SOC\" AND labels = \"fr-{}\" ORDER BY created ASC", one.fingerprint));
+    // Of a ledger that was lost: what is closed was resolved, the newest took the place of the others.
+    let closed = |id: &str| json!({ "id": id, "key": format!("SOC-{id}"), "fields": { "status": { "statusCategory": { "key": "done" } } } });
+    let all = || answer(200, json!({ "issues": [closed("9"), closed("10")] }));
+    let server = Server::answering([all(), all()]).await;
+    let connector = cloud(&server);
+    let Found::Yes(ledger) = connector.find(&one, &Recorder::default()).await else { panic!("not found") };
+    assert_eq!((ledger.receipt.name.as_str(), ledger.state), ("SOC-10", LedgerState::Resolved));
+    let doubtful = connectors::Delivery { in_doubt: true, ..one.clone() };
+    let Found::Yes(ledger) = connector.find(&doubtful, &Recorder::default()).await else { panic!("not found") };
+    assert_eq!(
+        (ledger.receipt.name.as_str(), ledger.state),
+        ("SOC-9", LedgerState::Open),
+        "a person closed it at once"
+    );
     let server = Server::answering([text(200, "<html>")]).await;
     assert!(matches!(cloud(&server).find(&one, &Recorder::default()).await, Found::Failed(_)));
 }
@@ -232,7 +246,8 @@ async fn every_status_has_its_class() {
 #[tokio::test]
 async fn j14_a_ticket_that_is_gone_is_told_and_not_made_anew() {
     for status in [403, 404] {
-        let server = Server::answering([empty(status)]).await;
+        let project = answer(200, json!({ "key": "SOC" }));
+        let server = Server::answering([empty(status), project]).await;
         let mut one = delivery(notice());
         one.ledger = Some(linked(LedgerState::Open));
         let verdict = deliver(&*cloud(&server), &one).await;
@@ -240,7 +255,7 @@ async fn j14_a_ticket_that_is_gone_is_told_and_not_made_anew() {
             matches!(&verdict, Verdict::Delivered { warning: Some(text), .. } if text.contains("SOC-24")),
             "{verdict:?}"
         );
-        assert_eq!(server.requests().await.len(), 1);
+        assert_eq!(server.requests().await.len(), 2, "the bot still sees the project");
     }
 }
 
@@ -316,6 +331,18 @@ async fn j20_a_conflict_is_read_again_and_tried_once_more() {
     let server = Server::answering([issue("To Do", "new", Value::Null), way(), empty(409), way(), empty(409)]).await;
     assert_eq!(deliver(&*cloud(&server), &one).await.class(), "ambiguous", "and not for ever");
     assert_eq!(server.requests().await.len(), 5);
+}
+
+#[tokio::test]
+async fn fields_that_the_router_writes_itself_are_nobodys() {
+    let server = Server::answering([]).await;
+    for field in ["project", "issuetype", "summary", "description", "labels"] {
+        let settings = json!({ "url": server.0.uri(), "token": "t", "project": "SOC", "fields": { field: "x" } });
+        let error = connect("jira", "soc", settings, &HttpOptions::default()).err().expect("refused").to_string();
+        assert!(error.contains(field), "{error}");
+        assert!(connectors::reserved_field(field).is_some());
+    }
+    assert_eq!(connectors::reserved_field("customfield_10055"), None);
 }
 
 #[tokio::test]

@@ -196,6 +196,20 @@ async fn l10_l11_l12_a_webhook_says_ok_or_it_did_not_happen() {
 }
 
 #[tokio::test]
+async fn the_path_of_a_webhook_is_not_told_when_a_proxy_quotes_it() {
+    for (status, class) in [(404, "permanent_target"), (200, "permanent_target"), (502, "ambiguous")] {
+        let page = text(status, "The requested URL /services/T/B/secret-of-the-hook was not found: secret-of-the-hook");
+        let server = Server::answering([page]).await;
+        let settings = json!({ "webhook_url": format!("{}/services/T/B/secret-of-the-hook", server.0.uri()) });
+        let slack = connect("slack", "devs", settings, &options()).expect("settings");
+        let verdict = deliver(&*slack, &delivery(notice())).await;
+        assert_eq!(verdict.class(), class);
+        let said = format!("{verdict:?}");
+        assert!(said.contains("The requested URL") && !said.contains("secret-of"), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn l14_a_message_that_somebody_deleted_is_posted_anew() {
     let again = answer(200, json!({ "ok": true, "channel": "C0DEFAULT", "ts": "1795430009.000200" }));
     let nothing = answer(200, json!({ "ok": true, "messages": [] }));

@@ -54,6 +54,22 @@ async fn s11_events_are_delivered_only_once_the_indexers_confirm_them() {
 }
 
 #[tokio::test]
+async fn a_load_balancer_that_keeps_a_client_at_one_indexer_by_a_cookie_gets_it_back() {
+    let cookie = |answer: ResponseTemplate| answer.insert_header("set-cookie", "channel_cookie=indexer-2; Path=/");
+    let hec = Hec::answering([cookie(accepted(0)), acks(json!({ "0": true }))]).await;
+    deliver(&hec, &batch(1), &Recorder::default()).await;
+    let requests = hec.requests().await;
+    assert_eq!(requests[1].headers["cookie"], "channel_cookie=indexer-2");
+    // Without acknowledgement any indexer will do.
+    let hec = Hec::answering([cookie(says(200, 0, json!({}))), says(200, 0, json!({}))]).await;
+    let connector = hec.with(json!({}));
+    for _ in 0..2 {
+        connector.deliver(&batch(1), &Recorder::default()).await;
+    }
+    assert!(hec.requests().await.iter().all(|request| !request.headers.contains_key("cookie")));
+}
+
+#[tokio::test]
 async fn every_request_names_the_same_channel_in_the_shape_of_a_guid() {
     let hec = Hec::answering([
         accepted(0),

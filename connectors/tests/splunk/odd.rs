@@ -81,6 +81,11 @@ async fn a_connection_that_breaks_after_sending_is_ambiguous() {
         Act::Say("HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\n{\"text\":\"Success\""),
         Act::Reset("HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\n{\"text\""),
         Act::Say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"te"),
+        // No HTTP, from a proxy: what it had of the target is not known.
+        Act::Say("HTTP/1.1 201 Created\r\nBad Header: x\r\n\r\n"),
+        Act::Say("HTTP/9.9 200 OK\r\n\r\n"),
+        Act::Say("HTTP/1.1 2x0 OK\r\n\r\n"),
+        Act::Say("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"),
     ];
     for act in acts {
         let connector = at(&format!("http://{}", raw::server(act).await), json!({}));

@@ -112,6 +112,7 @@ pub fn delivery_of(number: usize, check: &Value, time_ms: i64) -> Delivery {
         ledger: None,
         now_ms: NOW,
         attempt: 0,
+        in_doubt: false,
         sending_since_ms: None,
     }
 }
