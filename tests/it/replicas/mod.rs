@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use simulators::{line::Line, postgres::Postgres};
+use simulators::{Fault, FaultKind, line::Line, postgres::Postgres};
 
 use crate::support::{Bench, Running, assert_exact, feed, until};
 
@@ -87,6 +87,27 @@ impl Site {
         let (before, after) = yaml.split_once("rate: { per_second: 500, burst: 50 }").expect("JIRA's limit");
         std::fs::write(&path, format!("{before}rate: {{ per_second: {per_second}, burst: {burst} }}{after}"))
             .expect("router.yaml");
+    }
+
+    /// Feeds a round, and comes back while its requests are at targets that do not answer: whoever is stopped now is not about to
+    /// write one. Between its last look at its lease and that write lie some microseconds that no replica can guard.
+    async fn at_work(&self) {
+        const CREATE: &str = "/rest/api/3/issue";
+        let hang = |path: &str| Fault::always(path, FaultKind::HangBefore);
+        self.bench.sims.jira.fault(hang(&format!("POST {CREATE}")));
+        self.bench.sims.slack.fault(hang("chat.postMessage"));
+        feed(&self.bench, 0, COUNT);
+        until("it is at work", || {
+            let calls = self.bench.sims.jira.requests();
+            let creates = calls.iter().filter(|call| call.method == "POST" && call.path == CREATE).count();
+            creates >= COUNT.div_ceil(20) && self.bench.sims.slack.request_count() > 0
+        })
+        .await;
+    }
+
+    fn answer_again(&self) {
+        self.bench.sims.jira.clear_faults();
+        self.bench.sims.slack.clear_faults();
     }
 
     fn told(&self) -> usize {
@@ -231,9 +252,9 @@ async fn a_replica_that_was_stopped_for_longer_than_its_leases_of_lanes_sends_an
     until("the first is on duty", || says(&log, "findings-router runs")).await;
     let (second, waits) = site.replica();
     site.until_spread(server, 2).await;
-    feed(&site.bench, 0, COUNT);
-    until("it is at work", || site.told() > 0).await;
+    site.at_work().await;
     signal(&second, "-STOP");
+    site.answer_again();
     let owners = site.until_spread(server, 1).await;
     assert!(owners.values().all(|owner| !owner.ends_with(&format!(":{}", second.id()))), "{owners:?}");
     feed(&site.bench, 1, COUNT);
@@ -277,9 +298,9 @@ async fn a_replica_that_was_stopped_and_wakes_too_late_sends_and_records_nothing
     until("the first is on duty", || says(&log, "findings-router runs")).await;
     let (_second, waits) = site.replica();
     until("the second stands by", || says(&waits, "standing by")).await;
-    feed(&site.bench, 0, COUNT);
-    until("it is at work", || site.told() > 0).await;
+    site.at_work().await;
     signal(&first, "-STOP");
+    site.answer_again();
     // Its lease runs out by itself: one that wakes before that may send, and nobody else is on duty.
     until("the second is on duty", || says(&waits, "findings-router runs")).await;
     feed(&site.bench, 1, COUNT);
