@@ -88,6 +88,8 @@ pub struct Organisation {
     pub groups: Vec<Value>,
     pub notifications: Vec<Value>,
     pub reports: Vec<Value>,
+    /// By the group's id; of the groups that were asked for.
+    pub group_reports: BTreeMap<String, Vec<Value>>,
     pub unread: Vec<String>,
 }
 
@@ -224,42 +226,75 @@ fn empty_if_hidden(answer: Result<Value, ApiError>) -> Result<Vec<Value>, ApiErr
     }
 }
 
-/// Profiles with their rules, groups, and what the organisation itself has.
-pub async fn organisation(api: &dyn ReadConformity, id: String, parallelism: usize) -> Organisation {
+/// Profiles with their rules, groups, and what the organisation itself has; reports of groups where `reports_of` wants them.
+pub async fn organisation(
+    api: &dyn ReadConformity,
+    id: String,
+    parallelism: usize,
+    reports_of: &(dyn Fn(&str) -> bool + Sync),
+) -> Organisation {
     let mut found = Organisation { id, ..Organisation::default() };
     let (profiles, groups, notifications, reports) = tokio::join!(
-        api.get("/profiles"),
+        profiles(api, parallelism, &|_| true),
         api.get("/groups"),
         api.get("/settings/communication"),
         api.get("/report-configs"),
     );
+    (found.profiles, found.unread) = profiles;
     let mut take = |answer: Result<Value, ApiError>| {
         empty_if_hidden(answer).unwrap_or_else(|error| {
             found.unread.push(error.to_string());
             Vec::new()
         })
     };
-    let profiles = take(profiles);
     let (groups, notifications, reports) = (take(groups), take(notifications), take(reports));
-    found.groups = groups;
     let organisations = |setting: &Value| {
         setting["relationships"]["account"]["data"].is_null()
             && setting["id"].as_str().is_none_or(|id| !id.contains(':') || id.starts_with("communication:"))
     };
     found.notifications = notifications.into_iter().filter(organisations).collect();
-    found.reports = reports.into_iter().filter(|report| report["attributes"]["is-account-level"] != true).collect();
-    let details: Vec<Result<Value, ApiError>> = stream::iter(profiles.iter().map(|profile| async move {
-        let id = profile["id"].as_str().unwrap_or_default();
-        api.get(&format!("/profiles/{}?includes=ruleSettings", segment(id))).await
-    }))
-    .buffered(parallelism.max(1))
-    .collect()
-    .await;
-    for detail in details {
-        match detail {
-            Ok(detail) => found.profiles.push(detail),
+    let own =
+        |report: &Value| ["is-account-level", "is-group-level"].iter().all(|level| report["attributes"][level] != true);
+    found.reports = reports.into_iter().filter(own).collect();
+    let wanted = groups.iter().filter(|group| reports_of(group["attributes"]["name"].as_str().unwrap_or_default()));
+    // The list without a group holds none of theirs.
+    let reading = wanted.filter_map(|group| group["id"].as_str()).map(|id| async move {
+        (id.to_owned(), empty_if_hidden(api.get(&format!("/report-configs?groupId={}", segment(id))).await))
+    });
+    let answers: Vec<_> = stream::iter(reading).buffered(parallelism.max(1)).collect().await;
+    for (id, answer) in answers {
+        match answer {
+            Ok(reports) => drop(found.group_reports.insert(id, reports)),
             Err(error) => found.unread.push(error.to_string()),
         }
     }
+    found.groups = groups;
     found
+}
+
+/// The profiles whose names are wanted, with their rules; and what could not be read.
+pub async fn profiles(
+    api: &dyn ReadConformity,
+    parallelism: usize,
+    wanted: &(dyn Fn(&str) -> bool + Sync),
+) -> (Vec<Value>, Vec<String>) {
+    let all = match empty_if_hidden(api.get("/profiles").await) {
+        Ok(all) => all,
+        Err(error) => return (Vec::new(), vec![error.to_string()]),
+    };
+    let ids = all
+        .iter()
+        .filter(|profile| wanted(profile["attributes"]["name"].as_str().unwrap_or_default()))
+        .map(|profile| profile["id"].as_str().unwrap_or_default());
+    let reading =
+        ids.map(|id| async move { api.get(&format!("/profiles/{}?includes=ruleSettings", segment(id))).await });
+    let details: Vec<_> = stream::iter(reading).buffered(parallelism.max(1)).collect().await;
+    let (mut found, mut unread) = (Vec::new(), Vec::new());
+    for detail in details {
+        match detail {
+            Ok(detail) => found.push(detail),
+            Err(error) => unread.push(error.to_string()),
+        }
+    }
+    (found, unread)
 }

@@ -16,7 +16,6 @@ use serde_json::Value;
 use super::{
     ApiError, Checked, Conformity, ReadConformity, Writer, actual,
     api::{first, list},
-    apply_profile::rules_of,
     history::{Entry, History},
     items,
     plan::{Action, Change, Kind, Plan, Section},
@@ -157,7 +156,11 @@ impl Apply<'_> {
     /// For the router: findings of these rules may change because of us.
     pub(super) fn note_changes(&self, section: &Section, change: &Change) {
         let at = crate::clock::now_ms();
-        let changed: Vec<RuleChange> = rules_of(change)
+        if section.account_id.is_empty() {
+            return;
+        }
+        let changed: Vec<RuleChange> = change
+            .rules()
             .into_iter()
             .map(|rule_id| RuleChange { at, account_id: section.account_id.clone(), rule_id })
             .collect();
@@ -168,16 +171,13 @@ impl Apply<'_> {
         }
     }
 
-    pub(super) async fn compare_again(&self, plan: &Plan, section: &Section) -> Result<Section, ApiError> {
-        super::compare_again(
-            self.conformity,
-            self.checked,
-            &section.account_id,
-            &plan.organisation,
-            &plan.salt,
-            self.now_ms,
-        )
-        .await
+    async fn compare_again(&self, plan: &Plan, section: &Section) -> Result<Section, ApiError> {
+        super::compare_again(self.conformity, self.checked, &section.account_id, plan, self.now_ms).await
+    }
+
+    pub(super) async fn is_applied(&self, plan: &Plan, section: &Section, change: &Change) -> Result<bool, ApiError> {
+        let (account, name) = (&section.account_id, &change.name);
+        super::is_applied(self.conformity, self.checked, account, name, plan, self.now_ms).await
     }
 
     /// Secrets that were written are recognised by their hashes from now on.

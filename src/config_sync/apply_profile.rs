@@ -9,6 +9,7 @@ use super::{
     ApiError, ReadConformity, Writer,
     api::{list, segment},
     apply::{Apply, Outcome},
+    diff,
     history::Entry,
     plan::{Change, Kind, Plan, Section},
 };
@@ -27,13 +28,16 @@ struct Batch<'p> {
 fn batches<'p>(sections: &[&'p Section]) -> Vec<Batch<'p>> {
     let mut batches: Vec<Batch<'p>> = Vec::new();
     for section in sections {
+        // Behind the batch of its profile before: a later profile of an account is to win.
+        let mut from = 0;
         for change in section.applicable().filter(|change| change.kind == Kind::ProfileApply) {
-            let same =
-                |batch: &&mut Batch<'_>| batch.change.write.body == change.write.body && batch.members.len() < CHUNK;
-            match batches.iter_mut().find(same) {
+            let joins = |batch: &Batch<'_>| batch.change.write.body == change.write.body && batch.members.len() < CHUNK;
+            let place = batches.iter().skip(from).position(joins).map_or(batches.len(), |place| from + place);
+            match batches.get_mut(place) {
                 Some(batch) => batch.members.push((section, change)),
                 None => batches.push(Batch { change, members: vec![(section, change)] }),
             }
+            from = place + 1;
         }
     }
     batches
@@ -89,6 +93,12 @@ impl Apply<'_> {
             return Err(ApiError::Setup(format!("there is not exactly one profile named `{name}`")));
         };
         let id = segment(profile["id"].as_str().unwrap_or_default());
+        let content =
+            diff::profile_rules(&self.conformity.get(&format!("/profiles/{id}?includes=ruleSettings")).await?);
+        if body["content"] != diff::digest(&content) {
+            // It was not written, or somebody changed it: the accounts would get what no plan showed.
+            return Err(ApiError::Setup(format!("profile `{name}` does not hold what the plan showed; plan again")));
+        }
         let mut meta = body["meta"].clone();
         let ids: Vec<&str> = batch.members.iter().map(|(section, _)| section.account_id.as_str()).collect();
         meta["accountIds"] = json!(ids);
@@ -106,15 +116,13 @@ impl Apply<'_> {
     async fn wait(&self, plan: &Plan, section: &Section, change: &Change, outcome: &mut Outcome) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
-            let left = match self.compare_again(plan, section).await {
-                Ok(again) => again.changes.iter().any(|it| it.kind == change.kind && it.name == change.name),
+            match self.is_applied(plan, section, change).await {
+                Ok(true) => return,
+                Ok(false) => {}
                 Err(error) => {
                     outcome.differences.push(format!("not read back: {error}"));
                     return;
                 }
-            };
-            if !left {
-                return;
             }
             if self.stopped() {
                 outcome.differences.push(format!("profile {} was sent and not read back: stopped", change.name));
@@ -133,47 +141,42 @@ impl Apply<'_> {
     }
 }
 
-/// Ids of the rules that a change is about.
-pub(super) fn rules_of(change: &Change) -> Vec<String> {
-    match change.kind {
-        Kind::Rule => vec![change.name.clone()],
-        Kind::ProfileApply => {
-            let mut ids: Vec<String> =
-                change.fields.iter().filter_map(|field| Some(field.field.split_once('.')?.0.to_owned())).collect();
-            ids.sort();
-            ids.dedup();
-            ids
-        }
-        Kind::Profile
-        | Kind::Group
-        | Kind::Account
-        | Kind::Subscription
-        | Kind::Bot
-        | Kind::Notification
-        | Kind::Report => Vec::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config_sync::plan::{Action, Write};
 
+    fn change(profile: &str, mode: &str) -> Change {
+        Change {
+            kind: Kind::ProfileApply,
+            name: profile.into(),
+            action: Action::Update,
+            fields: Vec::new(),
+            refused: None,
+            by: None,
+            write: Write { body: json!({ "profile": profile, "meta": { "mode": mode } }), ..Write::default() },
+        }
+    }
+
+    fn section(id: &str, changes: Vec<Change>) -> Section {
+        Section { account_id: id.into(), changes, ..Section::default() }
+    }
+
+    #[test]
+    fn the_profiles_of_an_account_are_applied_in_its_order_whoever_shares_them() {
+        let pci = || change("pci", "overwrite");
+        let (a, b) = (section("a", vec![pci()]), section("b", vec![change("baseline", "overwrite"), pci()]));
+        let order: Vec<(String, Vec<&str>)> = batches(&[&a, &b])
+            .iter()
+            .map(|it| (it.change.name.clone(), it.members.iter().map(|it| it.0.account_id.as_str()).collect()))
+            .collect();
+        assert_eq!(order, [("pci".into(), vec!["a"]), ("baseline".into(), vec!["b"]), ("pci".into(), vec!["b"])]);
+        assert_eq!(batches(&[&b, &a]).len(), 2, "behind it they share one call");
+    }
+
     #[test]
     fn accounts_with_the_same_profile_share_calls_of_25() {
-        let section = |number: usize, mode: &str| Section {
-            account_id: format!("a{number}"),
-            changes: vec![Change {
-                kind: Kind::ProfileApply,
-                name: "p".into(),
-                action: Action::Update,
-                fields: Vec::new(),
-                refused: None,
-                by: None,
-                write: Write { body: json!({ "profile": "p", "meta": { "mode": mode } }), ..Write::default() },
-            }],
-            ..Section::default()
-        };
+        let section = |number: usize, mode: &str| section(&format!("a{number}"), vec![change("p", mode)]);
         let all: Vec<Section> =
             (0..60).map(|number| section(number, "overwrite")).chain([section(99, "replace")]).collect();
         let all: Vec<&Section> = all.iter().collect();

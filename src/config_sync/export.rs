@@ -45,22 +45,14 @@ pub fn files(base: &str, organisation: &Organisation, accounts: &[ActualAccount]
     if !notifications.is_empty() {
         add(&mut files, "notifications", &["organisation"], &json!({ "notifications": notifications }));
     }
-    let group_name = |report: &Value| {
-        let id = &report["relationships"]["group"]["data"]["id"];
-        let found = organisation.groups.iter().find(|group| group["id"] == *id && !id.is_null());
-        found.map(|group| group["attributes"]["name"].clone())
-    };
-    let reports: Vec<Value> = organisation
-        .reports
-        .iter()
-        .filter_map(|report| {
-            let mut out = report_out(report)?;
-            if let Some(name) = group_name(report) {
-                out["group"] = name;
-            }
-            Some(out)
-        })
-        .collect();
+    let mut reports: Vec<Value> = organisation.reports.iter().filter_map(report_out).collect();
+    for group in &organisation.groups {
+        let own = organisation.group_reports.get(group["id"].as_str().unwrap_or_default());
+        reports.extend(own.into_iter().flatten().filter_map(report_out).map(|mut report| {
+            report["group"] = group["attributes"]["name"].clone();
+            report
+        }));
+    }
     if !reports.is_empty() {
         add(&mut files, "reports", &["organisation"], &json!({ "reports": reports }));
     }

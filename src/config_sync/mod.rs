@@ -37,7 +37,10 @@ mod ui_export;
 mod validate;
 mod validate_items;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 pub use actual::ActualAccount;
 pub use api::{ApiError, Conformity, Endpoint, Platform, ReadConformity, Writer, base_url};
@@ -115,14 +118,7 @@ pub async fn plan(api: &dyn ReadConformity, checked: &Checked, options: PlanOpti
     managed.retain(|one| named(&one.account));
     (options.progress)(Progress::Accounts(managed.len()));
     let remembered = checked.remembered();
-    let context = diff::Context {
-        directory: &checked.directory,
-        catalogue: &checked.catalogue,
-        remembered: &remembered,
-        salt: &options.salt,
-        now_ms: options.now_ms,
-        platform: api.platform(),
-    };
+    let context = context_of(api, checked, &remembered, &options.salt, options.now_ms);
     let mut plan = Plan {
         version: plan::VERSION,
         tenant: options.tenant.to_owned(),
@@ -133,11 +129,16 @@ pub async fn plan(api: &dyn ReadConformity, checked: &Checked, options: PlanOpti
         ..Plan::default()
     };
     let wants_organisation = options.only.is_empty() && has_organisation(&checked.directory);
+    let by_platform = applied_by_platform(&managed);
     let organisation = if wants_organisation {
-        actual::organisation(api, organisation_id, options.parallelism).await
-    } else {
+        actual::organisation(api, organisation_id, options.parallelism, &|group| has_reports(checked, group)).await
+    } else if by_platform.is_empty() {
         actual::Organisation { id: organisation_id, ..actual::Organisation::default() }
+    } else {
+        let (profiles, unread) = actual::profiles(api, options.parallelism, &|name| by_platform.contains(name)).await;
+        actual::Organisation { id: organisation_id, profiles, unread, ..actual::Organisation::default() }
     };
+    let contents = diff::contents(&context, &organisation, &by_platform, wants_organisation);
     if wants_organisation {
         plan.sections.push(diff::whole_organisation(&context, &organisation));
     }
@@ -152,7 +153,8 @@ pub async fn plan(api: &dyn ReadConformity, checked: &Checked, options: PlanOpti
         (options.progress)(Progress::Read);
         let mut unmanaged = BTreeMap::new();
         count_unmanaged(&mut unmanaged, &account, &one.wanted);
-        (diff::account(&context, &Managed { account, wanted: one.wanted }, &organisation), unmanaged)
+        let managed = Managed { account, wanted: one.wanted };
+        (diff::account(&context, &managed, &organisation.id, &contents), unmanaged)
     });
     let mut compared = stream::iter(compared).buffered(options.parallelism.max(1));
     while let Some((section, unmanaged)) = compared.next().await {
@@ -162,6 +164,7 @@ pub async fn plan(api: &dyn ReadConformity, checked: &Checked, options: PlanOpti
         }
     }
     drop(compared);
+    plan.contents = contents;
     guard_shared_identities(&mut plan);
     if elsewhere > 0 {
         plan.warnings.push(format!(
@@ -182,32 +185,76 @@ pub async fn compare_again(
     api: &dyn ReadConformity,
     checked: &Checked,
     account_id: &str,
-    organisation_id: &str,
-    salt: &str,
+    plan: &Plan,
     now_ms: i64,
 ) -> Result<plan::Section, ApiError> {
     let remembered = checked.remembered();
-    let context = diff::Context {
-        directory: &checked.directory,
-        catalogue: &checked.catalogue,
-        remembered: &remembered,
-        salt,
-        now_ms,
-        platform: api.platform(),
-    };
+    let context = context_of(api, checked, &remembered, &plan.salt, now_ms);
     if account_id.is_empty() {
-        let organisation = actual::organisation(api, organisation_id.to_owned(), 4).await;
+        let reports_of = |group: &str| has_reports(checked, group);
+        let organisation = actual::organisation(api, plan.organisation.clone(), 4, &reports_of).await;
         return Ok(diff::whole_organisation(&context, &organisation));
     }
+    let Some(managed) = managed_again(api, checked, account_id, Wanted::sections).await? else {
+        return Ok(plan::Section::default());
+    };
+    Ok(diff::account(&context, &managed, &plan.organisation, &plan.contents))
+}
+
+/// Reads the rules of one account again: whether the platform has applied the profile of the change with this name.
+///
+/// # Errors
+/// The account is gone, or can't be listed.
+pub async fn is_applied(
+    api: &dyn ReadConformity,
+    checked: &Checked,
+    account_id: &str,
+    name: &str,
+    plan: &Plan,
+    now_ms: i64,
+) -> Result<bool, ApiError> {
+    let remembered = checked.remembered();
+    let context = context_of(api, checked, &remembered, &plan.salt, now_ms);
+    let rules = |_: &Wanted| actual::Sections { rules: true, ..actual::Sections::default() };
+    let managed = managed_again(api, checked, account_id, rules).await?;
+    Ok(managed.is_none_or(|managed| diff::is_applied(&context, &managed, &plan.contents, name)))
+}
+
+/// One account as it is now, with what is wanted of it; none where nothing is.
+async fn managed_again(
+    api: &dyn ReadConformity,
+    checked: &Checked,
+    account_id: &str,
+    sections: impl Fn(&Wanted) -> actual::Sections,
+) -> Result<Option<Managed>, ApiError> {
     let answer = api.get(&format!("/accounts/{}", api::segment(account_id))).await?;
     let account = ActualAccount::listed(api::first(&answer).unwrap_or(&serde_json::Value::Null));
     let resolved = resolve::resolve(&checked.directory, vec![account]);
-    let Some(mut one) = resolved.managed.into_iter().next() else { return Ok(plan::Section::default()) };
-    one.wanted.fit(api.platform());
-    let sections = one.wanted.sections();
-    let account = actual::read_account(api, one.account, sections).await;
-    let organisation = actual::Organisation { id: organisation_id.to_owned(), ..actual::Organisation::default() };
-    Ok(diff::account(&context, &Managed { account, wanted: one.wanted }, &organisation))
+    let Some(Managed { account, mut wanted }) = resolved.managed.into_iter().next() else { return Ok(None) };
+    wanted.fit(api.platform());
+    let account = actual::read_account(api, account, sections(&wanted)).await;
+    Ok(Some(Managed { account, wanted }))
+}
+
+fn context_of<'a>(
+    api: &dyn ReadConformity,
+    checked: &'a Checked,
+    remembered: &'a Remembered,
+    salt: &'a str,
+    now_ms: i64,
+) -> diff::Context<'a> {
+    let (directory, catalogue, platform) = (&checked.directory, &checked.catalogue, api.platform());
+    diff::Context { directory, catalogue, remembered, salt, now_ms, platform }
+}
+
+/// Names of the profiles that the platform is to apply to one of them.
+fn applied_by_platform(managed: &[Managed]) -> BTreeSet<String> {
+    let uses = managed.iter().flat_map(|one| &one.wanted.profiles);
+    uses.filter(|used| used.apply == schema::ApplyBy::Platform).map(|used| used.profile.clone()).collect()
+}
+
+fn has_reports(checked: &Checked, group: &str) -> bool {
+    checked.directory.reports.iter().any(|report| report.value.group.as_deref() == Some(group))
 }
 
 fn has_organisation(directory: &Directory) -> bool {

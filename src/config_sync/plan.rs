@@ -1,6 +1,6 @@
 //! A plan is data: what would change, from what to what, with how many calls. It prints itself; it can't be executed here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -87,6 +87,22 @@ pub struct Change {
     pub write: Write,
 }
 
+impl Change {
+    /// Ids of the rules that it is about.
+    pub fn rules(&self) -> BTreeSet<String> {
+        match self.kind {
+            Kind::Rule => [self.name.clone()].into(),
+            // A field of a rule stands behind its id.
+            Kind::Profile | Kind::ProfileApply => {
+                self.fields.iter().filter_map(|field| Some(field.field.split_once('.')?.0.to_owned())).collect()
+            }
+            Kind::Group | Kind::Account | Kind::Subscription | Kind::Bot | Kind::Notification | Kind::Report => {
+                BTreeSet::new()
+            }
+        }
+    }
+}
+
 /// The last activity event about a resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct By {
@@ -167,6 +183,9 @@ impl Section {
     }
 }
 
+/// What profiles hold when the platform applies them, by name; or why that is not known.
+pub type Contents = BTreeMap<String, Result<BTreeMap<String, Value>, String>>;
+
 /// The whole plan.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
@@ -192,6 +211,9 @@ pub struct Plan {
     pub unmanaged: BTreeMap<String, usize>,
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// What was compared with, for the comparison after an apply.
+    #[serde(skip)]
+    pub contents: Contents,
     /// `[create, update, delete]`.
     pub counts: [usize; 3],
     /// Calls that an apply needs.
@@ -234,11 +256,16 @@ impl Plan {
         self.estimated_seconds = u64::try_from(rounds.div_ceil(4)).unwrap_or(u64::MAX);
     }
 
-    /// Share of the managed settings that would change, in percent.
+    /// Share of the managed settings that would change, in percent. One call may change many rules.
     pub fn share(&self) -> f64 {
         let managed: usize = self.sections.iter().map(|section| section.managed).sum();
+        let changed = |section: &Section| {
+            let rules: BTreeSet<String> = section.applicable().flat_map(Change::rules).collect();
+            rules.len() + section.applicable().filter(|change| change.rules().is_empty()).count()
+        };
+        let changed: usize = self.sections.iter().map(changed).sum();
         #[expect(clippy::cast_precision_loss, reason = "a percentage for people")]
-        let share = self.calls as f64 * 100.0 / managed.max(1) as f64;
+        let share = changed as f64 * 100.0 / managed.max(1) as f64;
         share
     }
 }

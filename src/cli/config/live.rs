@@ -27,7 +27,7 @@ impl Tool<'_> {
         let (conformity, parallelism) = self.conformity(Some(&settings))?;
         let organisation_id = actual::check_key(&conformity).await.map_err(Failure::failed)?;
         let accounts = self.accounts(&conformity, only).await?;
-        let organisation = actual::organisation(&conformity, organisation_id, parallelism).await;
+        let organisation = actual::organisation(&conformity, organisation_id, parallelism, &|_| true).await;
         let bar = bar("reading accounts");
         bar.set_length(u64::try_from(accounts.len()).unwrap_or(u64::MAX));
         let wanted = accounts.into_iter().map(|account| (account, actual::Sections::ALL)).collect();

@@ -15,7 +15,7 @@ use super::{
     catalogue::Catalogue,
     items::{Secrets, fields},
     load::Directory,
-    plan::{Action, Change, FieldChange, Kind, Section, Write},
+    plan::{Action, Change, Contents, FieldChange, Kind, Section, Write},
     remembered::Remembered,
     resolve::{Managed, Wanted, glob_fits, names},
     rules,
@@ -42,6 +42,15 @@ impl Context<'_> {
         self.directory.settings.protected.accounts.iter().any(|glob| names(glob, account))
     }
 
+    /// A pattern for all accounts may name rules of other clouds.
+    fn foreign(&self, account: &ActualAccount, id: &str) -> bool {
+        self.catalogue.get(id).is_some_and(|rule| !rule.provider.is_empty() && rule.provider != account.provider)
+    }
+
+    fn default_setting(&self, id: &str) -> Value {
+        rules::default_setting(id, self.catalogue.get(id))
+    }
+
     fn protects_rule(&self, id: &str) -> bool {
         self.directory.settings.protected.rules.iter().any(|glob| glob_fits(glob, id))
     }
@@ -57,12 +66,13 @@ fn patch(path: String, body: Value) -> Write {
 }
 
 use items::{notifications, reports};
-pub use organisation::profile_rules;
+pub use organisation::{contents, profile_rules};
+pub use platform::digest;
 
 const NO_SECRETS: Secrets<'static> = Secrets { is: &|_| false, salt: "" };
 
-/// Everything of one account.
-pub fn account(context: &Context<'_>, managed: &Managed, organisation: &Organisation) -> Section {
+/// Everything of one account; `contents` is what the platform's own applies bring.
+pub fn account(context: &Context<'_>, managed: &Managed, organisation: &str, contents: &Contents) -> Section {
     let Managed { account, wanted } = managed;
     let mut section = Section {
         account_id: account.id.clone(),
@@ -76,9 +86,9 @@ pub fn account(context: &Context<'_>, managed: &Managed, organisation: &Organisa
     }
     account_details(&mut section, account, wanted);
     bot(context, &mut section, account, wanted);
-    account_rules(context, &mut section, account, wanted);
+    account_rules(context, &mut section, managed, contents);
     let level = json!({ "account": { "data": { "type": "accounts", "id": account.id } },
-        "organisation": { "data": { "type": "organisations", "id": organisation.id } } });
+        "organisation": { "data": { "type": "organisations", "id": organisation } } });
     let list = format!("/settings/communication?accountId={}", segment(&account.id));
     notifications(context, &mut section, &wanted.notifications, &account.notifications, &level, &list);
     let owner = json!({ "accountId": account.id });
@@ -184,27 +194,20 @@ fn bot(_context: &Context<'_>, section: &mut Section, account: &ActualAccount, w
 /// What is wanted of each rule: over what the platform's applies leave, the profiles in order, then the account's own.
 fn wanted_rules(
     context: &Context<'_>,
-    section: &mut Section,
     account: &ActualAccount,
     rules_then: &BTreeMap<String, Value>,
     wanted: &Wanted,
 ) -> BTreeMap<String, Value> {
     let mut next: BTreeMap<String, Value> = BTreeMap::new();
-    let live =
-        |id: &str| rules_then.get(id).cloned().unwrap_or_else(|| rules::default_setting(id, context.catalogue.get(id)));
-    // A pattern for all accounts may name rules of other clouds.
-    let foreign = |id: &str| {
-        context.catalogue.get(id).is_some_and(|rule| !rule.provider.is_empty() && rule.provider != account.provider)
-    };
+    let live = |id: &str| rules_then.get(id).cloned().unwrap_or_else(|| context.default_setting(id));
     let expired = |rule: &Rule| rule.expires.as_deref().is_some_and(|date| super::dates::is_over(date, context.now_ms));
     for used in wanted.profiles.iter().filter(|used| used.apply == ApplyBy::ConfigSync) {
         let Some(profile) = context.directory.profiles.iter().find(|profile| profile.value.name == used.profile) else {
-            section.errors.push(format!("profile `{}` is not in profiles/", used.profile));
             continue;
         };
         if used.mode == Mode::Replace {
             for (id, setting) in rules_then.iter().filter(|(_, setting)| setting["configured"] != false) {
-                let mut default = rules::default_setting(id, context.catalogue.get(id));
+                let mut default = context.default_setting(id);
                 if !used.exceptions {
                     // An account's exceptions are never wiped unless that is asked for.
                     default["exceptions"] = setting["exceptions"].clone();
@@ -215,7 +218,7 @@ fn wanted_rules(
                 next.entry(id.clone()).or_insert(default);
             }
         }
-        for (id, rule) in profile.value.rules.iter().filter(|(id, _)| !foreign(id)) {
+        for (id, rule) in profile.value.rules.iter().filter(|(id, _)| !context.foreign(account, id)) {
             let configured = rules_then.get(id).is_some_and(|setting| setting["configured"] != false);
             if used.mode == Mode::FillGaps && configured && !next.contains_key(id) {
                 continue;
@@ -229,21 +232,39 @@ fn wanted_rules(
             next.insert(id.clone(), over);
         }
     }
-    for (id, rule) in wanted.rules.iter().filter(|(id, _)| !foreign(id)) {
+    for (id, rule) in wanted.rules.iter().filter(|(id, _)| !context.foreign(account, id)) {
         let under = next.get(id).cloned().unwrap_or_else(|| live(id));
         next.insert(id.clone(), rules::overlay(&under, rule, context.catalogue.get(id), expired(rule)));
     }
     next
 }
 
-fn account_rules(context: &Context<'_>, section: &mut Section, account: &ActualAccount, wanted: &Wanted) {
+fn account_rules(context: &Context<'_>, section: &mut Section, managed: &Managed, contents: &Contents) {
+    let Managed { account, wanted } = managed;
+    let uses = match platform::uses(contents, &wanted.profiles) {
+        Ok(uses) => uses,
+        Err(problem) => {
+            section.errors.push(problem);
+            return;
+        }
+    };
+    let layers = |then: &BTreeMap<String, Value>| wanted_rules(context, account, then, wanted);
     // What is there once the platform has applied its profiles.
-    let rules_then = platform::applied(context, section, account, &wanted.profiles);
-    let next = wanted_rules(context, section, account, &rules_then, wanted);
+    let mut rules_then = account.rules.clone();
+    for one in platform::needed(context, account, &uses, layers) {
+        let after = one.on(context, account, &rules_then);
+        let changes = one.changes(context, &rules_then, &after);
+        if !changes.is_empty() {
+            section.changes.push(one.change(context, changes));
+        }
+        rules_then = after;
+    }
+    section.managed += uses.iter().map(platform::Use::size).sum::<usize>();
+    let next = layers(&rules_then);
     section.managed += next.len();
     for (id, setting) in next {
         let catalogue = context.catalogue.get(&id);
-        let live = rules_then.get(&id).cloned().unwrap_or_else(|| rules::default_setting(&id, catalogue));
+        let live = rules_then.get(&id).cloned().unwrap_or_else(|| context.default_setting(&id));
         let changes = fields("", &rules::compared(&live), &rules::compared(&setting), &NO_SECRETS);
         if changes.is_empty() {
             continue;
@@ -259,6 +280,15 @@ fn account_rules(context: &Context<'_>, section: &mut Section, account: &ActualA
         }
         section.changes.push(one);
     }
+}
+
+/// Whether an account reads as if the platform had applied the profile of the change that has this name.
+pub fn is_applied(context: &Context<'_>, managed: &Managed, contents: &Contents, name: &str) -> bool {
+    let Managed { account, wanted } = managed;
+    let uses = platform::uses(contents, &wanted.profiles).unwrap_or_default();
+    let again =
+        |one: &platform::Use<'_>| one.changes(context, &account.rules, &one.on(context, account, &account.rules));
+    account.unread.is_empty() && uses.iter().filter(|one| one.name() == name).all(|one| again(one).is_empty())
 }
 
 /// An account that Conformity does not know: made where the directory says how, an error elsewhere.
@@ -323,37 +353,14 @@ pub fn whole_organisation(context: &Context<'_>, live: &Organisation) -> Section
     let level =
         json!({ "account": { "data": null }, "organisation": { "data": { "type": "organisations", "id": live.id } } });
     notifications(context, &mut section, &wanted, &live.notifications, &level, "/settings/communication");
-    let of_group = |report: &Value| report["attributes"]["is-group-level"] == true;
-    let (group_reports, own): (Vec<Value>, Vec<Value>) = live.reports.iter().cloned().partition(of_group);
     let organisations: Vec<_> = directory
         .reports
         .iter()
         .filter(|it| it.value.accounts.is_none() && it.value.group.is_none())
         .map(|it| it.value.clone())
         .collect();
-    reports(context, &mut section, &organisations, &own, &json!({}), "/report-configs");
-    for group in &live.groups {
-        let (id, name) =
-            (group["id"].as_str().unwrap_or_default(), group["attributes"]["name"].as_str().unwrap_or_default());
-        let wanted: Vec<_> = directory
-            .reports
-            .iter()
-            .filter(|it| it.value.group.as_deref() == Some(name))
-            .map(|it| it.value.clone())
-            .collect();
-        if wanted.is_empty() {
-            continue;
-        }
-        let live: Vec<Value> = group_reports
-            .iter()
-            .filter(|report| {
-                report["relationships"]["group"]["data"]["id"] == id || report["attributes"]["groupId"] == id
-            })
-            .cloned()
-            .collect();
-        let list = format!("/report-configs?groupId={}", segment(id));
-        reports(context, &mut section, &wanted, &live, &json!({ "groupId": id }), &list);
-    }
+    reports(context, &mut section, &organisations, &live.reports, &json!({}), "/report-configs");
+    organisation::group_reports(context, &mut section, live);
     section.changes.sort_by_key(|change| change.kind);
     section.seal();
     section

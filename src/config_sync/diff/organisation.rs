@@ -1,16 +1,17 @@
 //! Profiles and groups: desired against actual.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::Context;
+use super::{Context, items::reports};
 use crate::config_sync::{
     actual::{Organisation, strings},
     api::{first, segment},
     items::{Secrets, fields},
-    plan::{Action, Change, Kind, Section, Write},
+    plan::{Action, Change, Contents, Kind, Section, Write},
     rules,
+    schema::{ProfileFile, Rule},
 };
 
 const NO_SECRETS: Secrets<'static> = Secrets { is: &|_| false, salt: "" };
@@ -30,39 +31,63 @@ pub fn profile_rules(answer: &Value) -> BTreeMap<String, Value> {
         .collect()
 }
 
+/// The live profile of a name.
+fn named<'l>(live: &'l Organisation, name: &str) -> Result<Option<&'l Value>, String> {
+    let is = |profile: &&Value| first(profile).is_some_and(|it| it["attributes"]["name"] == name);
+    let found: Vec<&Value> = live.profiles.iter().filter(is).collect();
+    match found.as_slice() {
+        [] => Ok(None),
+        [one] => Ok(Some(one)),
+        several => Err(format!("there are {} profiles named `{name}`: rename all but one", several.len())),
+    }
+}
+
+/// What a profile holds once it is written: only the rules that stand here, since it is sent whole.
+fn next_rules(context: &Context<'_>, wanted: &ProfileFile, live: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
+    let next = |(id, rule): (&String, &Rule)| {
+        let catalogue = context.catalogue.get(id);
+        let under = live.get(id).cloned().unwrap_or_else(|| rules::default_setting(id, catalogue));
+        (id.clone(), rules::overlay(&under, rule, catalogue, false))
+    };
+    wanted.rules.iter().map(next).collect()
+}
+
+/// What the profiles of these names hold when the platform applies them: what this apply makes of them, or what is live
+/// where they are not `written`.
+pub fn contents(context: &Context<'_>, live: &Organisation, names: &BTreeSet<String>, written: bool) -> Contents {
+    let content = |wanted: &ProfileFile| {
+        let name = &wanted.name;
+        if let Some(reason) = live.unread.first() {
+            return Err(format!("what profile `{name}` holds is not known: {reason}"));
+        }
+        match named(live, name)? {
+            None if !written => Err(format!("profile `{name}` is not there yet: apply it without --account first")),
+            Some(found) if !written => Ok(profile_rules(found)),
+            found => Ok(next_rules(context, wanted, &found.map(profile_rules).unwrap_or_default())),
+        }
+    };
+    let profiles = context.directory.profiles.iter().map(|profile| &profile.value);
+    let used = profiles.filter(|profile| names.contains(&profile.name));
+    used.map(|profile| (profile.name.clone(), content(profile))).collect()
+}
+
 pub(super) fn profiles(context: &Context<'_>, section: &mut Section, live: &Organisation) {
     let mut used = Vec::new();
     for wanted in &context.directory.profiles {
         let wanted = &wanted.value;
         section.managed += 1 + wanted.rules.len();
-        let found: Vec<&Value> = live
-            .profiles
-            .iter()
-            .filter(|profile| first(profile).is_some_and(|it| it["attributes"]["name"] == wanted.name.as_str()))
-            .collect();
-        if found.len() > 1 {
-            section.errors.push(format!(
-                "there are {} profiles named `{}`: rename all but one",
-                found.len(),
-                wanted.name
-            ));
-            continue;
-        }
-        let found = found.first().copied();
+        let found = match named(live, &wanted.name) {
+            Ok(found) => found,
+            Err(problem) => {
+                section.errors.push(problem);
+                continue;
+            }
+        };
         let resource = found.and_then(first).cloned().unwrap_or_default();
         let id = resource["id"].as_str().unwrap_or_default().to_owned();
         used.push(id.clone());
         let live_rules = found.map(profile_rules).unwrap_or_default();
-        let next: BTreeMap<String, Value> = wanted
-            .rules
-            .iter()
-            .map(|(rule, setting)| {
-                let catalogue = context.catalogue.get(rule);
-                // Only the rules that are written here: a profile is sent whole.
-                let under = live_rules.get(rule).cloned().unwrap_or_else(|| rules::default_setting(rule, catalogue));
-                (rule.clone(), rules::overlay(&under, setting, catalogue, false))
-            })
-            .collect();
+        let next = next_rules(context, wanted, &live_rules);
         let description =
             wanted.description.clone().or_else(|| resource["attributes"]["description"].as_str().map(str::to_owned));
         let shown = |name: Value, description: Value, rules: &BTreeMap<String, Value>| {
@@ -209,5 +234,48 @@ pub(super) fn groups(context: &Context<'_>, section: &mut Section, live: &Organi
             by: None,
             write,
         });
+    }
+}
+
+/// Reports of the groups that files name. A group has an id only once it is live.
+pub(super) fn group_reports(context: &Context<'_>, section: &mut Section, live: &Organisation) {
+    let written = &context.directory.reports;
+    let names: BTreeSet<&str> = written.iter().filter_map(|report| report.value.group.as_deref()).collect();
+    for name in names {
+        let wanted: Vec<_> = written
+            .iter()
+            .filter(|report| report.value.group.as_deref() == Some(name))
+            .map(|report| report.value.clone())
+            .collect();
+        let ids: Vec<&str> = live
+            .groups
+            .iter()
+            .filter(|group| group["attributes"]["name"] == name)
+            .filter_map(|group| group["id"].as_str())
+            .collect();
+        let is_written = context.directory.groups.iter().any(|group| group.value.name == name);
+        let id = match ids.as_slice() {
+            [id] => *id,
+            [] if is_written => "",
+            [] => {
+                section.errors.push(format!("group `{name}` of a report is neither live nor in groups/"));
+                continue;
+            }
+            _ => {
+                section.errors.push(format!("there are {} groups named `{name}`: rename all but one", ids.len()));
+                continue;
+            }
+        };
+        let before = section.changes.len();
+        let known = live.group_reports.get(id).map_or(&[][..], Vec::as_slice);
+        let list = format!("/report-configs?groupId={}", segment(id));
+        reports(context, section, &wanted, known, &json!({ "groupId": id }), &list);
+        for change in section.changes.iter_mut().skip(before) {
+            // Another group may have a report of the same title.
+            change.name = format!("{} of group {name}", change.name);
+            if id.is_empty() {
+                change.refused = Some("its group is made by this apply: apply again".to_owned());
+            }
+        }
     }
 }

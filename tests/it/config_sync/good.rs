@@ -235,3 +235,40 @@ async fn a_plan_that_is_too_long_for_a_comment_is_cut_and_says_so() {
     let whole = tenant.expect(0, &["plan"]).await;
     assert!(whole.len() > 150_000, "{}", whole.len());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_of_a_group_is_made_once_changed_and_exported() {
+    let tenant = Tenant::new(1).await;
+    let report = |title: &str, group: &str, checks: bool| {
+        format!("  - {{ title: {title}, group: {group}, configuration: {{ include_checks: {checks} }} }}\n")
+    };
+    tenant.write("groups/groups.yaml", "groups:\n  - name: Payments\n    tags: [payments]\n");
+    tenant.write("reports/r.yaml", &format!("reports:\n{}", report("Weekly", "Payments", true)));
+    let text = tenant.expect(1, &["apply", "--auto-approve", "--force-large"]).await;
+    assert!(text.contains("report Weekly of group Payments: its group is made by this apply: apply again"), "{text}");
+    tenant.expect(0, &["apply", "--auto-approve", "--force-large"]).await;
+    tenant.expect(0, &["plan", "--detailed-exitcode"]).await;
+    // The same title in another group is another report.
+    tenant.write(
+        "groups/groups.yaml",
+        "groups:\n  - name: Payments\n    tags: [payments]\n  - name: Cards\n    tags: [cards]\n",
+    );
+    tenant.expect(0, &["apply", "--auto-approve", "--force-large"]).await;
+    tenant.write(
+        "reports/r.yaml",
+        &format!("reports:\n{}{}", report("Weekly", "Payments", false), report("Weekly", "Cards", true)),
+    );
+    tenant.expect(0, &["apply", "--auto-approve", "--force-large"]).await;
+    tenant.expect(0, &["plan", "--detailed-exitcode"]).await;
+    let reports = tenant.sims.conformity.report_configs();
+    let checks: Vec<&Value> =
+        reports.iter().map(|report| &report["attributes"]["configuration"]["includeChecks"]).collect();
+    assert_eq!(checks, [false, true]);
+    tenant.expect(0, &["export", "--dir", "exported"]).await;
+    let text = std::fs::read_to_string(tenant.path("exported/reports/organisation.yaml")).expect("reports");
+    assert!(text.contains("group: Payments") && text.contains("group: Cards"), "{text}");
+    tenant.expect(0, &["plan", "--dir", "exported", "--detailed-exitcode"]).await;
+    tenant.write("reports/r.yaml", &format!("reports:\n{}", report("Weekly", "Paymnets", true)));
+    let text = tenant.expect(1, &["plan"]).await;
+    assert!(text.contains("group `Paymnets` of a report is neither live nor in groups/"), "{text}");
+}

@@ -1,13 +1,14 @@
 //! Configuration as code: the built binary against a simulated Conformity. `bad` is what goes wrong, `during` what goes
 //! wrong in the middle of an apply, `good` what must go
 //! right, `around` what is beside: the router, the platform's own doings, the cache; `vision_one` is the
-//! other platform; `property` applies generated companies.
+//! other platform, `platform` its own applies of profiles; `property` applies generated companies.
 
 mod around;
 mod bad;
 mod companies;
 mod during;
 mod good;
+mod platform;
 mod property;
 mod vision_one;
 

@@ -100,7 +100,7 @@ impl World {
     async fn exported(&self) -> Checked {
         let api: &dyn ReadConformity = &self.conformity;
         let accounts = actual::accounts(api).await.expect("accounts");
-        let organisation = actual::organisation(api, String::new(), 4).await;
+        let organisation = actual::organisation(api, String::new(), 4, &|_| true).await;
         let wanted = accounts.into_iter().map(|account| (account, actual::Sections::ALL)).collect();
         let accounts = actual::read(api, wanted, 4, &|| {}).await;
         let dir = self.folder.path().join("exported");

@@ -226,14 +226,14 @@ fn listed(all: &[Value], shape: fn(&Value) -> Value) -> Value {
     json!({ "data": all.iter().map(shape).collect::<Vec<_>>() })
 }
 
-/// Those of one account, of one group, or all: who asks for the company's own tells them apart.
+/// Those of one account, of one group, or the company's own.
 fn of_level(mut all: Vec<Value>, account: Option<String>, group: Option<String>) -> Vec<Value> {
     if let Some(account) = account {
         all.retain(|one| one["accountId"].as_str().is_some_and(|id| super::segment(id) == account));
     } else if let Some(group) = group {
         all.retain(|one| one["groupId"].as_str().is_some_and(|id| super::segment(id) == group));
     } else {
-        all.retain(|one| one["accountId"].as_str().unwrap_or_default().is_empty());
+        all.retain(|one| ["accountId", "groupId"].iter().all(|key| one[*key].as_str().unwrap_or_default().is_empty()));
     }
     all
 }
