@@ -165,7 +165,7 @@ pub async fn plan(api: &dyn ReadConformity, checked: &Checked, options: PlanOpti
     }
     drop(compared);
     plan.contents = contents;
-    guard_shared_identities(&mut plan);
+    refuse_deletions_beside_errors(&mut plan);
     if elsewhere > 0 {
         plan.warnings.push(format!(
             "{elsewhere} accounts: {} belong to Vision One's Cloud Accounts and are not written here; patterns match by them all the same",
@@ -287,16 +287,11 @@ fn refuse_what_can_not_be(plan: &mut Plan, platform: Platform) {
     }
 }
 
-/// Two settings of one identity would fight each other for ever.
-fn guard_shared_identities(plan: &mut Plan) {
-    for section in &mut plan.sections {
-        let mut seen = std::collections::HashSet::new();
-        let doubled: Vec<String> = section
-            .changes
-            .iter()
-            .filter(|change| !seen.insert((change.kind, change.name.clone())))
-            .map(|change| format!("{} `{}` is written twice", change.kind.as_str(), change.name))
-            .collect();
-        section.errors.extend(doubled);
+/// Where something is wrong it is not certain either what nothing names.
+fn refuse_deletions_beside_errors(plan: &mut Plan) {
+    for section in plan.sections.iter_mut().filter(|section| !section.errors.is_empty()) {
+        for change in section.changes.iter_mut().filter(|change| change.action == plan::Action::Delete) {
+            change.refused.get_or_insert_with(|| format!("nothing is deleted here: {}", section.errors.join("; ")));
+        }
     }
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{
     catalogue::{Catalogue, CatalogueRule},
     dates,
+    items::wanted_notification,
     load::{Directory, Origin},
     problem::Problem,
     resolve::{key_of, profile_with},
@@ -24,6 +25,10 @@ pub(super) fn validate(directory: &mut Directory, catalogue: &Catalogue) -> Vec<
     accounts(directory, catalogue, &mut found);
     profiles(directory, catalogue, &mut found);
     validate_items::groups(directory, &mut found);
+    let own = directory.notifications.iter().filter(|it| it.value.accounts.is_none());
+    validate_items::alike(own.map(|it| (wanted_notification(&it.value, None).0, &it.origin)), &mut found);
+    let own = directory.reports.iter().filter(|it| it.value.accounts.is_none());
+    validate_items::alike(own.map(|it| ((&it.value.group, &it.value.title), &it.origin)), &mut found);
     for notification in &directory.notifications {
         validate_items::notification(&notification.value, &notification.origin, catalogue, &mut found);
     }
@@ -186,6 +191,10 @@ fn account(directory: &Directory, account: &Account, origin: &Origin, catalogue:
             found.warning(&origin, format!("{id} is deprecated: the platform is about to give it up"));
         }
     }
+    let places = |kind: &'static str| (0..).map(move |number: usize| origin.below(kind).below(&number.to_string()));
+    let names = account.notifications.iter().map(|one| wanted_notification(one, None).0);
+    validate_items::alike(names.zip(places("notifications")), found);
+    validate_items::alike(account.reports.iter().map(|one| &one.title).zip(places("reports")), found);
     for (number, one) in account.notifications.iter().enumerate() {
         let origin = origin.below("notifications").below(&number.to_string());
         if one.accounts.is_some() {

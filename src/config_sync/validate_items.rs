@@ -1,5 +1,7 @@
 //! Notifications, reports and groups, checked without asking anybody.
 
+use std::{borrow::Borrow, collections::HashSet, hash::Hash};
+
 use serde_json::Value;
 
 use super::{
@@ -96,7 +98,7 @@ pub(super) fn tags(tags: &[String], origin: &Origin, found: &mut Found) {
 }
 
 pub(super) fn groups(directory: &Directory, found: &mut Found) {
-    let mut names = std::collections::HashSet::new();
+    let mut names = HashSet::new();
     for group in &directory.groups {
         let name = &group.value.name;
         let allowed = |c: char| c.is_alphanumeric() || " -_'#&:,./|\"".contains(c);
@@ -110,6 +112,17 @@ pub(super) fn groups(directory: &Directory, found: &mut Found) {
             found.problem(&group.origin.below("name"), format!("group `{name}` is written twice"));
         }
         tags(&group.value.tags, &group.origin.below("tags"), found);
+    }
+}
+
+/// Those of one level that only their order tells apart. The platform allows it, so an export may hold some.
+pub(super) fn alike<N: Eq + Hash>(level: impl Iterator<Item = (N, impl Borrow<Origin>)>, found: &mut Found) {
+    let mut names = HashSet::new();
+    for (name, origin) in level {
+        if !names.insert(name) {
+            let text = "one like it is written before, and only the order tells them apart: give each a label or title of its own";
+            found.warning(origin.borrow(), text);
+        }
     }
 }
 

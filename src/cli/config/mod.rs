@@ -84,7 +84,8 @@ enum ConfigCommand {
         /// Does not ask.
         #[arg(long)]
         auto_approve: bool,
-        #[arg(long)]
+        /// Only these accounts. A saved plan has its own.
+        #[arg(long, conflicts_with = "plan")]
         account: Vec<String>,
         /// Applies more than `max_change` of settings.yaml allows.
         #[arg(long)]

@@ -13,6 +13,42 @@ use crate::config_sync::{
     schema::{Notification, Report},
 };
 
+/// A live setting.
+struct Known {
+    identity: String,
+    id: String,
+    body: Value,
+}
+
+/// A wanted setting's name, the live one that it means, and why that is not certain.
+struct Pair {
+    name: String,
+    live: Option<usize>,
+    doubt: Option<String>,
+}
+
+/// Brings both sides together by identity. Equal ones are told apart by their order, which holds where all of them are written.
+fn pairs(wanted: &[String], known: &[Known]) -> Vec<Pair> {
+    let pair = |(at, identity): (usize, &String)| {
+        let nth = wanted.iter().take(at).filter(|earlier| *earlier == identity).count();
+        let written = wanted.iter().filter(|other| *other == identity).count();
+        let alike = known.iter().enumerate().filter(|(_, live)| live.identity == *identity).map(|(at, _)| at);
+        let alike: Vec<usize> = alike.collect();
+        Pair {
+            name: if nth == 0 { identity.clone() } else { format!("{identity} ({})", nth + 1) },
+            live: alike.get(nth).copied(),
+            doubt: (written.max(alike.len()) > 1 && written != alike.len()).then(|| doubt(written, alike.len())),
+        }
+    };
+    wanted.iter().enumerate().map(pair).collect()
+}
+
+fn doubt(written: usize, live: usize) -> String {
+    format!(
+        "{written} of this name are written and {live} are live: which is meant is not known; give each a name of its own"
+    )
+}
+
 pub(super) fn notifications(
     context: &Context<'_>,
     section: &mut Section,
@@ -21,23 +57,23 @@ pub(super) fn notifications(
     level: &Value,
     list: &str,
 ) {
-    let known: Vec<(String, String, Value)> = live
+    let known: Vec<Known> = live
         .iter()
         .map(|resource| {
             let (identity, body) = setting::live_notification(resource);
-            (identity, resource["id"].as_str().unwrap_or_default().to_owned(), body)
+            Known { identity, id: resource["id"].as_str().unwrap_or_default().to_owned(), body }
         })
         .collect();
+    let identities: Vec<String> = wanted.iter().map(|one| setting::wanted_notification(one, None).0).collect();
     let mut used = vec![false; known.len()];
-    for one in wanted {
+    for (one, pair) in wanted.iter().zip(pairs(&identities, &known)) {
         section.managed += 1;
-        let (identity, _) = setting::wanted_notification(one, None);
-        let found = known.iter().position(|(live, ..)| *live == identity);
+        let identity = pair.name;
         let secrets = Secrets { is: &|key| setting::is_secret(&one.channel, key), salt: context.salt };
-        match found {
+        match pair.live {
             Some(at) => {
                 used[at] = true;
-                let (_, id, live) = &known[at];
+                let Known { id, body: live, .. } = &known[at];
                 let (_, next) = setting::wanted_notification(one, Some(live));
                 let mut compared = live.clone();
                 let withheld = recognise(context, section, &identity, one, &next, &mut compared);
@@ -52,7 +88,9 @@ pub(super) fn notifications(
                     let path = format!("/settings/communication/{}", segment(id));
                     let mut write = patch(path, notification_body(&next, level));
                     write.secrets = written_secrets(section, &identity, one, &next);
-                    section.changes.push(change(Kind::Notification, &identity, Action::Update, changes, write));
+                    let mut one = change(Kind::Notification, &identity, Action::Update, changes, write);
+                    one.refused = pair.doubt;
+                    section.changes.push(one);
                 }
             }
             None => {
@@ -80,13 +118,13 @@ pub(super) fn notifications(
                     body: notification_body(&next, level),
                     secrets: written_secrets(section, &identity, one, &next),
                 };
-                section.changes.push(change(Kind::Notification, &identity, Action::Create, changes, write));
+                let mut one = change(Kind::Notification, &identity, Action::Create, changes, write);
+                one.refused = pair.doubt;
+                section.changes.push(one);
             }
         }
     }
-    prune(context, section, "notifications", Kind::Notification, &known, &used, |id| {
-        format!("/settings/{}", segment(id))
-    });
+    prune(context, section, (Kind::Notification, "notifications", "/settings"), &identities, &known, &used);
 }
 
 fn notification_body(attributes: &Value, level: &Value) -> Value {
@@ -133,21 +171,24 @@ fn written_secrets(section: &Section, identity: &str, wanted: &Notification, nex
 fn prune(
     context: &Context<'_>,
     section: &mut Section,
-    kind_name: &str,
-    kind: Kind,
-    known: &[(String, String, Value)],
+    (kind, kind_name, path): (Kind, &str, &str),
+    wanted: &[String],
+    known: &[Known],
     used: &[bool],
-    path: impl Fn(&str) -> String,
 ) {
-    if !context.prunes(kind_name) || !used.contains(&true) && section.managed == 0 {
+    if !context.prunes(kind_name) || wanted.is_empty() {
         return;
     }
-    for ((identity, id, body), _) in known.iter().zip(used).filter(|(_, used)| !**used) {
-        let channel = body["channel"].as_str().unwrap_or_default().to_owned();
+    for (live, _) in known.iter().zip(used).filter(|(_, used)| !**used) {
+        let channel = live.body["channel"].as_str().unwrap_or_default().to_owned();
         let secrets = Secrets { is: &|key| setting::is_secret(&channel, key), salt: context.salt };
-        let changes = fields("", body, &json!({}), &secrets);
-        let write = Write { method: "DELETE", path: path(id), ..Write::default() };
-        section.changes.push(change(kind, identity, Action::Delete, changes, write));
+        let changes = fields("", &live.body, &json!({}), &secrets);
+        let write = Write { method: "DELETE", path: format!("{path}/{}", segment(&live.id)), ..Write::default() };
+        let mut one = change(kind, &live.identity, Action::Delete, changes, write);
+        let written = wanted.iter().filter(|other| **other == live.identity).count();
+        let alike = known.iter().filter(|other| other.identity == live.identity).count();
+        one.refused = (written > 0).then(|| doubt(written, alike));
+        section.changes.push(one);
     }
 }
 
@@ -159,32 +200,34 @@ pub(super) fn reports(
     owner: &Value,
     list: &str,
 ) {
-    let known: Vec<(String, String, Value)> = live
+    let known: Vec<Known> = live
         .iter()
         .map(|resource| {
-            let configuration = resource["attributes"]["configuration"].clone();
-            let title = configuration["title"].as_str().unwrap_or_default().to_owned();
-            (title, resource["id"].as_str().unwrap_or_default().to_owned(), configuration)
+            let body = resource["attributes"]["configuration"].clone();
+            let identity = body["title"].as_str().unwrap_or_default().to_owned();
+            Known { identity, id: resource["id"].as_str().unwrap_or_default().to_owned(), body }
         })
         .collect();
+    let titles: Vec<String> = wanted.iter().map(|one| one.title.clone()).collect();
     let mut used = vec![false; known.len()];
-    for one in wanted {
+    for (one, pair) in wanted.iter().zip(pairs(&titles, &known)) {
         section.managed += 1;
-        let found = known.iter().position(|(title, ..)| *title == one.title);
-        let live = found.map(|at| &known[at].2);
+        let live = pair.live.map(|at| &known[at].body);
         let next = setting::wanted_report(one, live);
         let mut attributes = owner.clone();
         attributes["configuration"] = next.clone();
         let body = json!({ "data": { "type": "report-config", "attributes": attributes } });
-        match found {
+        match pair.live {
             Some(at) => {
                 used[at] = true;
-                let (_, id, live) = &known[at];
+                let Known { id, body: live, .. } = &known[at];
                 let changes =
                     fields("", &setting::report_compared(live), &setting::report_compared(&next), &NO_SECRETS);
                 if !changes.is_empty() {
                     let path = format!("/report-configs/{}", segment(id));
-                    section.changes.push(change(Kind::Report, &one.title, Action::Update, changes, patch(path, body)));
+                    let mut one = change(Kind::Report, &pair.name, Action::Update, changes, patch(path, body));
+                    one.refused = pair.doubt;
+                    section.changes.push(one);
                 }
             }
             None => {
@@ -196,9 +239,11 @@ pub(super) fn reports(
                     body,
                     ..Write::default()
                 };
-                section.changes.push(change(Kind::Report, &one.title, Action::Create, changes, write));
+                let mut one = change(Kind::Report, &pair.name, Action::Create, changes, write);
+                one.refused = pair.doubt;
+                section.changes.push(one);
             }
         }
     }
-    prune(context, section, "reports", Kind::Report, &known, &used, |id| format!("/report-configs/{}", segment(id)));
+    prune(context, section, (Kind::Report, "reports", "/report-configs"), &titles, &known, &used);
 }

@@ -80,6 +80,9 @@ pub(super) fn profiles(context: &Context<'_>, section: &mut Section, live: &Orga
             Ok(found) => found,
             Err(problem) => {
                 section.errors.push(problem);
+                // All of that name are managed.
+                let ids = live.profiles.iter().filter_map(first).filter(|it| it["attributes"]["name"] == *wanted.name);
+                used.extend(ids.filter_map(|it| it["id"].as_str().map(str::to_owned)));
                 continue;
             }
         };
@@ -178,13 +181,18 @@ pub(super) fn groups(context: &Context<'_>, section: &mut Section, live: &Organi
     for wanted in &context.directory.groups {
         let wanted = &wanted.value;
         section.managed += 1;
-        let found = own.iter().find(|group| group["attributes"]["name"] == wanted.name.as_str());
+        let found: Vec<_> = own.iter().filter(|group| group["attributes"]["name"] == wanted.name.as_str()).collect();
+        used.extend(found.iter().filter_map(|group| group["id"].as_str().map(str::to_owned)));
+        if found.len() > 1 {
+            let text = format!("there are {} groups named `{}`: rename all but one", found.len(), wanted.name);
+            section.errors.push(text);
+            continue;
+        }
         let next = json!({ "name": wanted.name, "tags": wanted.tags });
         let body = json!({ "data": { "type": "groups", "attributes": next } });
-        let (before, action, write) = match found {
+        let (before, action, write) = match found.first() {
             Some(group) => {
                 let id = group["id"].as_str().unwrap_or_default();
-                used.push(id.to_owned());
                 let before =
                     json!({ "name": group["attributes"]["name"], "tags": strings(&group["attributes"]["tags"]) });
                 let write =

@@ -8,6 +8,7 @@ mod bad;
 mod companies;
 mod during;
 mod good;
+mod identity;
 mod platform;
 mod property;
 mod vision_one;
