@@ -10,6 +10,7 @@ use std::{
     },
 };
 
+use jsonschema::{ValidationError, error::ValidationErrorKind};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -196,9 +197,8 @@ impl Typed for OnceLock<Schema> {
         });
         let problem = |path: &str, text: String| file.problem(written(path, base), text);
         if let Some(validator) = schema.validator.as_ref().filter(|validator| !validator.is_valid(&value)) {
-            let found = validator.iter_errors(&value).map(|error| {
-                let path = path_of(&error.instance_path().to_string());
-                let (path, text) = unexpected(&path, &error.to_string(), &schema.text);
+            let found = validator.iter_errors(&value).flat_map(|error| told(&error)).map(|(path, text)| {
+                let (path, text) = unexpected(&path, &text, &schema.text);
                 problem(&path, text)
             });
             return Err(found.collect());
@@ -209,6 +209,24 @@ impl Typed for OnceLock<Schema> {
             vec![problem(&path, error.into_inner().to_string())]
         })
     }
+}
+
+/// Places and texts of an error, without the value: it may be a secret that was filled in. Of several forms that a value may
+/// have, the one is told that it has the kind of, so never the null of an optional one.
+fn told(error: &ValidationError<'_>) -> Vec<(String, String)> {
+    if let ValidationErrorKind::AnyOf { context } = error.kind() {
+        let of_its_kind = |branch: &&Vec<ValidationError<'_>>| {
+            let wrong = |inner: &ValidationError<'_>| {
+                inner.instance_path() == error.instance_path()
+                    && matches!(inner.kind(), ValidationErrorKind::Type { .. })
+            };
+            !branch.iter().any(wrong)
+        };
+        if let Some(meant) = context.iter().find(of_its_kind).or_else(|| context.first()) {
+            return meant.iter().flat_map(told).collect();
+        }
+    }
+    vec![(path_of(&error.instance_path().to_string()), error.masked().to_string())]
 }
 
 /// An unknown key is told at the key itself, with the nearest known one.

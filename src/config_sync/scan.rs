@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    ActualAccount, Conformity, ReadConformity, Writer,
-    api::{first, segment},
+    ActualAccount, ApiError, Conformity, Platform, ReadConformity, Writer,
+    api::{first, list, segment},
 };
 
 /// The platform asks not to start many at once.
@@ -55,21 +55,34 @@ async fn one(
     poll: Duration,
 ) -> Result<&'static str, String> {
     let path = format!("/accounts/{}", segment(&account.id));
-    Writer(conformity)
-        .send(Method::POST, &format!("{path}/scan"), &Value::Null)
-        .await
-        .map_err(|error| error.to_string())?;
+    let told = |error: ApiError| error.to_string();
+    let (_, before) = if wait { bot(conformity, &path).await.map_err(told)? } else { (false, 0) };
+    let answer = Writer(conformity).send(Method::POST, &format!("{path}/scan"), &Value::Null).await.map_err(told)?;
+    let status = list(&answer).first().map(|scan| scan["status"].clone()).unwrap_or_default();
+    // Vision One has no word for it.
+    if conformity.platform() == Platform::Conformity && status != "STARTED" {
+        return Err(format!("it was not started: the platform answered {status}"));
+    }
     if !wait {
         return Ok("started");
     }
     let ended = async {
         loop {
             tokio::time::sleep(poll).await;
-            let answer = conformity.get(&path).await.map_err(|error| error.to_string())?;
-            if first(&answer).is_none_or(|account| account["attributes"]["bot-status"].is_null()) {
+            let (idle, checked) = bot(conformity, &path).await.map_err(told)?;
+            // It is idle before it begins, too.
+            if idle && checked > before {
                 return Ok("finished");
             }
         }
     };
     tokio::time::timeout(PATIENCE, ended).await.unwrap_or_else(|_| Err("it runs for more than an hour".to_owned()))
+}
+
+/// Whether the bot rests, and when it checked the account last, in milliseconds since the epoch.
+async fn bot(conformity: &Conformity, path: &str) -> Result<(bool, i64), ApiError> {
+    let answer = conformity.get(path).await?;
+    let account = first(&answer).cloned().unwrap_or_default();
+    let attributes = &account["attributes"];
+    Ok((attributes["bot-status"].is_null(), attributes["last-checked-date"].as_i64().unwrap_or_default()))
 }

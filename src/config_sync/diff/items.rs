@@ -76,10 +76,10 @@ pub(super) fn notifications(
                 let Known { id, body: live, .. } = &known[at];
                 let (_, next) = setting::wanted_notification(one, Some(live));
                 let mut compared = live.clone();
-                let withheld = recognise(context, section, &identity, one, &next, &mut compared);
+                let lost = recognise(context, section, &identity, one, &next, &mut compared);
                 let changes = fields("", &compared, &next, &secrets);
                 if !changes.is_empty() {
-                    if let Some(key) = withheld {
+                    if let Some(key) = lost {
                         section.errors.push(format!(
                             "notification `{identity}` differs, and its secret `{key}` can't be read back: a change would drop it, so write it (or take the line out, if there is none)"
                         ));
@@ -131,7 +131,8 @@ fn notification_body(attributes: &Value, level: &Value) -> Value {
     json!({ "data": { "type": "settings", "attributes": attributes, "relationships": level } })
 }
 
-/// Secrets that are not given back and are the ones written last count as the same. Answers one that is to be kept.
+/// Secrets that are not given back and are the ones written last count as the same. Answers one that a write would lose,
+/// since it replaces all of them: it is to be kept, or no file names it.
 fn recognise(
     context: &Context<'_>,
     section: &Section,
@@ -140,20 +141,25 @@ fn recognise(
     next: &Value,
     live: &mut Value,
 ) -> Option<String> {
-    let mut kept = None;
-    for (key, value) in &wanted.configuration {
-        let key = setting::camel(key);
-        if !setting::is_secret(&wanted.channel, &key) || !setting::is_withheld(&live["configuration"][&key]) {
+    let mut lost = None;
+    let named: Vec<(String, &Value)> =
+        wanted.configuration.iter().map(|(key, value)| (setting::camel(key), value)).collect();
+    for (key, value) in &named {
+        if !setting::is_secret(&wanted.channel, key) || !setting::is_withheld(&live["configuration"][key]) {
             continue;
         }
-        let secret = canonical(&next["configuration"][&key]).to_string();
+        let secret = canonical(&next["configuration"][key]).to_string();
         if setting::keeps(value) {
-            kept = Some(key);
-        } else if context.remembered.is(&place(&section.account_id, identity, &key), &secret) {
-            live["configuration"][&key] = next["configuration"][&key].clone();
+            lost = Some(key.clone());
+        } else if context.remembered.is(&place(&section.account_id, identity, key), &secret) {
+            live["configuration"][key] = next["configuration"][key].clone();
         }
     }
-    kept
+    let masked = live["configuration"].as_object().into_iter().flatten().find(|(key, value)| {
+        let unnamed = named.iter().all(|(name, _)| name != *key);
+        unnamed && setting::is_secret(&wanted.channel, key) && value.is_string() && setting::is_withheld(value)
+    });
+    masked.map(|(key, _)| key.clone()).or(lost)
 }
 
 fn written_secrets(section: &Section, identity: &str, wanted: &Notification, next: &Value) -> Vec<(String, String)> {

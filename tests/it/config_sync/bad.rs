@@ -296,3 +296,29 @@ async fn a_channel_of_a_ticket_system_is_adopted_and_not_made_on_the_older_platf
     let text = tenant.expect(2, &["validate"]).await;
     assert!(text.contains("either `apiToken` or `password`") && text.contains("`username` takes a text"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistake_beside_a_secret_is_told_without_the_secret() {
+    let tenant = Tenant::new(1).await;
+    let files = [
+        "account: \"1\"\nbot: { delay: \"${TOKEN}\" }\n",
+        "account: \"1\"\nbot: { dely: 5, disabled_until: \"${TOKEN}\" }\n",
+        "account: \"1\"\nprofiles: [{ profile: \"${TOKEN}\", mode: nope }]\n",
+        "account: \"1\"\nnotifications:\n  - { channel: slack, configuration: \"${TOKEN}\" }\n",
+    ];
+    let told = [
+        "accounts/a.yaml:2:8: value is not of type",
+        "accounts/a.yaml:2:8: unknown key `dely`; did you mean `delay`?",
+        "accounts/a.yaml:2:",
+        "accounts/a.yaml:3:",
+    ];
+    for (file, told) in files.iter().zip(told) {
+        tenant.write("accounts/a.yaml", file);
+        let mut command = tenant.command(KEY, &["validate"]);
+        command.env("TOKEN", "hunter2");
+        let output = tokio::task::spawn_blocking(move || command.output()).await.expect("joined").expect("runs");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && text.contains(told), "{told} is not in:\n{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}

@@ -113,6 +113,23 @@ async fn a_scan_is_started_and_waited_for() {
     .expect("every scan ends");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_has_ended_when_the_account_was_checked_and_not_while_the_bot_still_rests() {
+    let options = simulators::ConformityOptions {
+        scan_starts_late: true,
+        scan_delay: Duration::from_millis(300),
+        ..Default::default()
+    };
+    let tenant = Tenant::with(1, 0, options).await;
+    let scanned = tenant.json(&["scan", "--wait", "--poll", "20ms"]).await;
+    assert_eq!(scanned[0]["state"], "finished");
+    assert!(!tenant.sims.conformity.checks(&tenant.ids[0]).is_empty(), "before it began: {scanned}");
+    let busy = simulators::FaultKind::answer(200, r#"{"data":[{"status":"REFUSED"}]}"#);
+    tenant.sims.conformity.fault(simulators::Fault::times("/scan", 1, busy));
+    let text = tenant.expect(1, &["scan"]).await;
+    assert!(text.contains("it was not started: the platform answered \"REFUSED\""), "{text}");
+}
+
 #[test]
 fn the_example_is_valid_and_its_schemas_are_those_of_the_types() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/conformity");
@@ -271,4 +288,26 @@ async fn a_report_of_a_group_is_made_once_changed_and_exported() {
     tenant.write("reports/r.yaml", &format!("reports:\n{}", report("Weekly", "Paymnets", true)));
     let text = tenant.expect(1, &["plan"]).await;
     assert!(text.contains("group `Paymnets` of a report is neither live nor in groups/"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_masked_secret_that_no_file_names_is_neither_lost_nor_sent_back() {
+    let options =
+        simulators::ConformityOptions { secrets: simulators::conformity::Secrets::Masked, ..Default::default() };
+    let tenant = Tenant::with(1, 0, options).await;
+    let (id, account) = (tenant.ids[0].clone(), tenant.cloud_account(0));
+    let configuration = json!({ "url": "https://h.example/x", "securityToken": "hunter2", "channelName": "w" });
+    let channel = tenant.sims.conformity.add_channel(Some(&id), "webhook", configuration);
+    let file = |more: &str| {
+        format!(
+            "account: \"{account}\"\nnotifications:\n  - {{ channel: webhook, label: w, enabled: false, configuration: {{ url: \"https://h.example/x\"{more} }} }}\n"
+        )
+    };
+    tenant.write("accounts/a.yaml", &file(""));
+    let text = tenant.expect(1, &["apply", "--auto-approve", "--force-large"]).await;
+    assert!(text.contains("its secret `securityToken` can't be read back"), "{text}");
+    assert_eq!(tenant.sims.conformity.channel_configuration(&channel)["securityToken"], "hunter2");
+    tenant.write("accounts/a.yaml", &file(", security_token: hunter2"));
+    tenant.expect(0, &["apply", "--auto-approve", "--force-large"]).await;
+    assert_eq!(tenant.sims.conformity.channel_configuration(&channel)["securityToken"], "hunter2");
 }

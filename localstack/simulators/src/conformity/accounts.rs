@@ -311,10 +311,11 @@ pub(super) fn delete(state: &mut State, cx: &Cx) -> Result<Reply, Problem> {
 }
 
 pub(super) fn scan(state: &mut State, cx: &Cx) -> Result<Reply, Problem> {
+    let late = state.options.scan_starts_late;
     let account = cx.account(state, Access::Full)?;
     let id = account.id.clone();
     // A scan that runs already is not started twice.
-    if !std::mem::replace(&mut account.running, true) {
+    if !std::mem::replace(&mut account.running, !late) {
         state.later(Job::Scan { account: id });
     }
     Ok(json!({"data": [{"status": "STARTED"}]}).into())

@@ -25,6 +25,8 @@ pub struct ConformityOptions {
     pub apply_delay: Duration,
     /// How long a scan takes.
     pub scan_delay: Duration,
+    /// Whether the bot still rests for that long after a scan was asked for, and then does it at once.
+    pub scan_starts_late: bool,
     /// How long an account still exists after its deletion.
     pub delete_delay: Duration,
 
@@ -127,6 +129,7 @@ impl Default for ConformityOptions {
             calls_per_second: None,
             apply_delay: Duration::from_millis(100),
             scan_delay: Duration::from_millis(200),
+            scan_starts_late: false,
             delete_delay: Duration::from_millis(100),
             empty_is_forbidden: true,
             empty_is_null: true,
