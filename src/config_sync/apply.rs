@@ -6,8 +6,10 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::{StreamExt, stream};
 use reqwest::Method;
 use serde::Serialize;
@@ -22,6 +24,11 @@ use super::{
     same::same,
 };
 use crate::changes::{self, RuleChange};
+
+/// Of a creation whose answer got lost.
+const TRIES: usize = 4;
+/// Three times as long before each further look-up.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
 /// What became of an account, or of the organisation.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -115,6 +122,7 @@ impl Apply<'_> {
             };
             if let Err(error) = self.history.append(Entry::of(plan, section, change, &answer, result.is_ok())) {
                 outcome.failures.push(format!("the history can't be written, so nothing more is applied: {error}"));
+                self.stop.store(true, Ordering::Relaxed);
                 outcome.left = changes.len() - number - 1;
                 break;
             }
@@ -227,6 +235,12 @@ impl Apply<'_> {
         let writer = Writer(self.conformity);
         let mut body = change.write.body.clone();
         let mut tries = 0;
+        let mut pauses = ExponentialBuilder::default()
+            .with_min_delay(FIRST_PAUSE)
+            .with_factor(3.0)
+            .with_max_times(TRIES)
+            .with_jitter()
+            .build();
         loop {
             let outcome = writer.send(method.clone(), &change.write.path, &body).await;
             let error = match outcome {
@@ -241,21 +255,22 @@ impl Apply<'_> {
                 // The role of a new account is not known everywhere at once.
                 Err(error) if change.write.path == "/accounts" && error.status() == 422 && tries < 4 => {
                     tries += 1;
-                    tokio::time::sleep(std::time::Duration::from_secs(1 << tries)).await;
+                    tokio::time::sleep(Duration::from_secs(1 << tries)).await;
                     continue;
                 }
                 Err(error) => error,
             };
-            let (ApiError::Unknown { .. }, Some((path, wanted))) = (&error, &change.write.lookup) else {
+            let (ApiError::Unknown { wait, .. }, Some((path, wanted))) = (&error, &change.write.lookup) else {
                 return Err(error);
             };
-            // It may have been applied: looked up before it is sent again.
+            // It may be under way still, or have been applied: looked up after a while, before it is sent again.
+            tokio::time::sleep(pauses.next().unwrap_or_default().max(wait.unwrap_or_default())).await;
             let answer = self.conformity.get(path).await?;
             if is_there(&answer, wanted) {
                 return Ok(Value::Null);
             }
             tries += 1;
-            if tries > 3 {
+            if tries >= TRIES {
                 return Err(error);
             }
         }

@@ -1,6 +1,6 @@
 //! Profiles that the platform applies: accounts in chunks, one call each; done when the settings read as they should.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use reqwest::Method;
 use serde_json::json;
@@ -69,8 +69,10 @@ impl Apply<'_> {
                     continue;
                 };
                 let answer = result.as_ref().map_or_else(ToString::to_string, Clone::clone);
-                let written = self.history.append(Entry::of(plan, section, change, &answer, result.is_ok()));
-                outcome.failures.extend(written.err());
+                if let Err(error) = self.history.append(Entry::of(plan, section, change, &answer, result.is_ok())) {
+                    outcome.failures.push(format!("the history can't be written, so nothing more is applied: {error}"));
+                    self.stop.store(true, Ordering::Relaxed);
+                }
                 match result {
                     Ok(_) => {
                         outcome.applied += 1;

@@ -93,6 +93,18 @@ impl History {
         &self.who
     }
 
+    /// Opens the file for writing, so that a first call is not made which no line can tell of.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn open(&self) -> Result<std::fs::File, String> {
+        let failed = |error: std::io::Error| format!("{}: {error}", self.path.display());
+        if let Some(folder) = self.path.parent() {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        OpenOptions::new().create(true).append(true).open(&self.path).map_err(failed)
+    }
+
     /// Adds a line and brings it to disk.
     ///
     /// # Errors
@@ -109,12 +121,9 @@ impl History {
         entry.previous = previous;
         entry.hash = entry.digest();
         let failed = |error: std::io::Error| format!("{}: {error}", self.path.display());
-        if let Some(folder) = self.path.parent() {
-            std::fs::create_dir_all(folder).map_err(failed)?;
-        }
         let mut line = serde_json::to_string(&entry).map_err(|error| error.to_string())?;
         line.push('\n');
-        let mut file = OpenOptions::new().create(true).append(true).open(&self.path).map_err(failed)?;
+        let mut file = self.open()?;
         file.write_all(line.as_bytes()).and_then(|()| file.sync_data()).map_err(failed)?;
         *last = Some(entry.hash);
         Ok(())
@@ -143,7 +152,7 @@ impl History {
         Ok(entries)
     }
 
-    /// The number of lines where the chain is whole.
+    /// The number of lines where the chain is whole. Nothing is known of lines that are missing at the end.
     ///
     /// # Errors
     /// The first line that was changed, removed or put in.

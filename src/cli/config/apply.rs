@@ -85,6 +85,11 @@ impl Tool<'_> {
             return Err(Failure::failed("nothing was applied"));
         }
         let before = history.read().map_err(Failure::failed)?.len();
+        if plan.calls > 0 {
+            history.open().map_err(|error| {
+                Failure::failed(format!("nothing was applied: the history can't be written: {error}"))
+            })?;
+        }
         let mut outcomes = self.run(&plan, &checked, &conformity, &history, parallelism).await;
         router::add_tickets(&mut outcomes, &tickets);
         let written = history.read().map_err(Failure::failed)?.split_off(before);

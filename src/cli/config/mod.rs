@@ -154,7 +154,7 @@ enum ConfigCommand {
 
 #[derive(Subcommand)]
 enum HistoryCommand {
-    /// Checks that no line was changed, removed or put in.
+    /// Checks that no line was changed, removed before others or put in; of the last ones, git tells.
     #[command(after_help = "Example:\n  findings-router config history verify")]
     Verify,
 }

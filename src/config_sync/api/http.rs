@@ -141,13 +141,18 @@ impl Http {
         if let Some(body) = body {
             sent = sent.body(body.clone());
         }
-        let unknown = |text: String| ApiError::Unknown { method: method.to_string(), path: (*path).to_owned(), text };
+        let unknown = |text: String, wait: Option<Duration>| ApiError::Unknown {
+            method: method.to_string(),
+            path: (*path).to_owned(),
+            text,
+            wait,
+        };
         let response = match sent.send().await {
             Ok(response) => response,
             Err(error) => {
                 let never_sent = error.is_connect();
                 let text = causes(&error.without_url());
-                return Err((unknown(text), None, *repeatable || never_sent));
+                return Err((unknown(text, None), None, *repeatable || never_sent));
             }
         };
         let (status, headers) = (response.status(), response.headers().clone());
@@ -157,7 +162,7 @@ impl Http {
             .map(|seconds| Duration::from_secs(seconds.min(300)));
         let text = match response.text().await {
             Ok(text) => text,
-            Err(error) => return Err((unknown(causes(&error.without_url())), None, *repeatable)),
+            Err(error) => return Err((unknown(causes(&error.without_url()), None), None, *repeatable)),
         };
         if status.is_success() {
             let status = status.as_u16();
@@ -168,7 +173,7 @@ impl Http {
                 Ok(body) => Ok(Answer { status, headers, body }),
                 Err(error) => {
                     let text = format!("the answer is no JSON ({error}): {}", excerpt(&text));
-                    Err((unknown(text), None, *repeatable))
+                    Err((unknown(text, None), None, *repeatable))
                 }
             };
         }
@@ -184,7 +189,7 @@ impl Http {
         match (status, &refused) {
             (StatusCode::TOO_MANY_REQUESTS, _) => Err((refused, wait, true)),
             (status, ApiError::Refused { text, .. }) if !repeatable && (may_be_applied(status) || inner) => {
-                Err((unknown(format!("HTTP {status}: {text}")), wait, false))
+                Err((unknown(format!("HTTP {status}: {text}"), wait), None, false))
             }
             (status, _) => Err((refused, wait, status.is_server_error() || inner)),
         }

@@ -33,7 +33,13 @@ pub enum ApiError {
     Refused { method: String, path: String, status: u16, text: String },
     /// It may have been applied.
     #[error("{method} {path}: no certain answer: {text}")]
-    Unknown { method: String, path: String, text: String },
+    Unknown {
+        method: String,
+        path: String,
+        text: String,
+        /// How long the server asks to wait.
+        wait: Option<Duration>,
+    },
     #[error("{0}")]
     Setup(String),
 }

@@ -238,6 +238,51 @@ async fn an_answer_that_never_comes_is_looked_up_and_nothing_is_made_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_creation_without_an_answer_is_looked_up_after_the_pause_that_the_server_asks_for() {
+    let tenant = Tenant::with(1, 0, ConformityOptions::default()).await;
+    let account = tenant.cloud_account(0);
+    tenant.write("accounts/a.yaml", &format!("account: \"{account}\"\nreports:\n  - title: Weekly\n"));
+    let busy = || FaultKind::answer(503, "{}");
+    tenant.sims.conformity.fault(Fault::times("POST /api/report-configs", 1, busy().header("retry-after", "1")));
+    tenant.sims.conformity.fault(Fault::times("POST /api/report-configs", 1, busy()));
+    tenant.expect(0, &["apply", "--auto-approve", "--force-large"]).await;
+    assert_eq!(tenant.sims.conformity.report_configs().len(), 1);
+    let calls = tenant.sims.conformity.requests();
+    let calls: Vec<(String, u64)> = calls
+        .iter()
+        .filter(|call| call.path.contains("report-configs"))
+        .map(|call| (call.method.clone(), call.at_ms))
+        .collect();
+    let posts: Vec<usize> = (0..calls.len()).filter(|at| calls[*at].0 == "POST").collect();
+    assert_eq!(posts.len(), 3, "{calls:?}");
+    let pauses: Vec<u64> = posts[..2].iter().map(|at| calls[at + 1].1 - calls[*at].1).collect();
+    assert!(posts[..2].iter().all(|at| calls[at + 1].0 == "GET"), "each is looked up: {calls:?}");
+    assert!(pauses[0] >= 1000 && pauses[1] >= 500, "{calls:?}");
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_that_can_not_be_written_ends_the_apply_before_its_first_call_or_its_next() {
+    let tenant = Tenant::three().await;
+    let history = tenant.path("conformity/history.jsonl");
+    let unwritable = || std::os::unix::fs::symlink("nowhere/history.jsonl", &history).expect("a link");
+    unwritable();
+    let text = tenant.expect(1, &["apply", "--auto-approve", "--force-large"]).await;
+    assert!(text.contains("nothing was applied: the history can't be written"), "{text}");
+    assert_eq!(tenant.writes(), 0);
+    std::fs::remove_file(&history).expect("removed");
+    tenant.sims.conformity.fault(Fault::always("PATCH /api/accounts", FaultKind::Delay(200)));
+    let running = tenant.applying(1).await;
+    // In the middle of it.
+    std::fs::remove_file(&history).expect("opened before the first call");
+    unwritable();
+    let (status, text) = ended(running).await;
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains("so nothing more is applied") && text.contains("calls were not made"), "{text}");
+    assert!(tenant.writes() <= 2, "the other accounts are left alone, too: {text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_terminal_sees_how_far_it_is_and_a_file_does_not() {
     let tenant = Tenant::three().await;
     tenant.sims.conformity.fault(Fault::always("PATCH /api/accounts", FaultKind::Delay(100)));
