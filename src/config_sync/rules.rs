@@ -2,12 +2,18 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{catalogue::CatalogueRule, schema::Rule};
+use super::{
+    catalogue::CatalogueRule,
+    same::same,
+    schema::{Exceptions, Rule},
+};
 
 /// Keys that the platform takes.
 const WRITTEN: [&str; 7] = ["id", "enabled", "riskLevel", "extraSettings", "exceptions", "provider", "ruleExists"];
 /// Types whose `values` are plain strings; in the others each value is an object.
 const PLAIN_VALUES: [&str; 3] = ["regions", "ignored-regions", "tags"];
+/// How the types begin whose `values` are all there is to choose from.
+pub const CHOICES: &str = "choice-multiple-value";
 
 /// The setting as it is where nothing was ever configured.
 pub fn default_setting(id: &str, catalogue: Option<&CatalogueRule>) -> Value {
@@ -36,10 +42,7 @@ pub fn overlay(actual: &Value, wanted: &Rule, catalogue: Option<&CatalogueRule>,
         next["riskLevel"] = json!(risk);
     }
     if let Some(exceptions) = &wanted.exceptions {
-        for (key, list) in
-            [("tags", &exceptions.tags), ("filterTags", &exceptions.filter_tags), ("resources", &exceptions.resources)]
-        {
-            let Some(list) = list else { continue };
+        for (key, list) in lists(exceptions) {
             if !next["exceptions"].is_object() {
                 next["exceptions"] = json!({});
             }
@@ -58,6 +61,27 @@ pub fn overlay(actual: &Value, wanted: &Rule, catalogue: Option<&CatalogueRule>,
     next
 }
 
+/// The lists that are written, by the platform's names.
+fn lists(exceptions: &Exceptions) -> impl Iterator<Item = (&'static str, &Vec<String>)> {
+    let all =
+        [("tags", &exceptions.tags), ("filterTags", &exceptions.filter_tags), ("resources", &exceptions.resources)];
+    all.into_iter().filter_map(|(key, list)| Some((key, list.as_ref()?)))
+}
+
+/// A setting without the exceptions that a rule lists; none where it holds none of them.
+pub fn without_exceptions(setting: &Value, rule: &Rule) -> Option<Value> {
+    let mut next = setting.clone();
+    let mut taken = false;
+    for (key, list) in rule.exceptions.iter().flat_map(lists) {
+        if let Some(held) = next.pointer_mut(&format!("/exceptions/{key}")).and_then(Value::as_array_mut) {
+            let before = held.len();
+            held.retain(|item| !list.iter().any(|listed| item == listed));
+            taken |= held.len() < before;
+        }
+    }
+    taken.then_some(next)
+}
+
 /// An extra setting in the platform's shape for its type.
 fn extra(name: &str, actual: &Value, default: Option<&Value>, wanted: &Value) -> Value {
     // A whole object is sent as it is written.
@@ -74,19 +98,36 @@ fn extra(name: &str, actual: &Value, default: Option<&Value>, wanted: &Value) ->
     let base = if actual.is_object() { Some(actual) } else { default };
     let mut setting = base.and_then(Value::as_object).cloned().unwrap_or_default();
     setting.insert("name".to_owned(), json!(name));
+    if !setting.get("type").is_some_and(Value::is_string) {
+        // Some answers leave it out, and what there is to choose from.
+        setting.remove("type");
+        for key in ["type", "values"] {
+            if let Some(value) = default.and_then(|default| default.get(key)) {
+                setting.entry(key).or_insert_with(|| value.clone());
+            }
+        }
+    }
     let kind = setting.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
     match wanted {
-        Value::Array(list) if kind == "choice-multiple-value" => {
+        // Also those with tags or risk levels of their own.
+        Value::Array(list) if kind.starts_with(CHOICES) => {
             // The choices stay; those named are the enabled ones.
-            let choices = setting.get("values").and_then(Value::as_array).cloned().unwrap_or_default();
-            let chosen = |value: &Value| list.iter().any(|wanted| super::same::same(wanted, value));
-            let choices: Vec<Value> = choices
+            let mut choices: Vec<Value> = setting
+                .get("values")
+                .and_then(Value::as_array)
                 .into_iter()
-                .map(|mut choice| {
-                    choice["enabled"] = json!(chosen(&choice["value"]));
-                    choice
-                })
+                .flatten()
+                .map(|choice| if choice.is_object() { choice.clone() } else { json!({ "value": choice }) })
                 .collect();
+            for choice in &mut choices {
+                choice["enabled"] = json!(list.iter().any(|wanted| same(wanted, &choice["value"])));
+            }
+            // What is no choice is the platform's to refuse.
+            for wanted in list {
+                if !choices.iter().any(|choice| same(wanted, &choice["value"])) {
+                    choices.push(json!({ "value": wanted, "enabled": true }));
+                }
+            }
             setting.insert("values".to_owned(), json!(choices));
         }
         Value::Array(list) => {
@@ -196,7 +237,7 @@ pub fn merge(under: &mut Rule, over: &Rule) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::same::same, *};
+    use super::*;
 
     fn settings() -> impl Strategy<Value = Value> {
         let tags = || proptest::collection::vec("[a-c]::[x-z]", 0..3);
@@ -285,6 +326,28 @@ mod tests {
         assert_eq!(next["extraSettings"][2]["values"][0]["enabled"], false);
         assert_eq!(next["extraSettings"][2]["values"][1]["enabled"], true);
         assert_eq!(next["extraSettings"][3], json!({ "name": "new", "value": 7, "type": "single-number-value" }));
+    }
+
+    #[test]
+    fn choices_are_enabled_in_every_kind_of_list_and_none_is_swallowed() {
+        let default = json!({ "name": "kinds", "type": "choice-multiple-value",
+            "values": [{ "value": "a", "enabled": true }, { "value": "b", "enabled": true }] });
+        let catalogue = CatalogueRule { settings: Some(vec![default]), ..CatalogueRule::default() };
+        let enabled = |actual: Value, wanted: &str| -> Value {
+            let actual = json!({ "id": "r", "extraSettings": [actual] });
+            let next = overlay(&actual, &rule(wanted), Some(&catalogue), false);
+            let setting = &next["extraSettings"][0];
+            assert!(setting["type"].as_str().is_some_and(|kind| kind.starts_with(CHOICES)), "{setting}");
+            let on = setting["values"].as_array().into_iter().flatten().filter(|choice| choice["enabled"] == true);
+            on.map(|choice| choice["value"].clone()).collect()
+        };
+        let tagged = json!({ "name": "kinds", "type": "choice-multiple-value-with-tags",
+            "values": [{ "value": "a", "enabled": true, "customizedTags": ["t"] }, { "value": "b", "enabled": false }] });
+        assert_eq!(enabled(tagged.clone(), r#"{"settings":{"kinds":["b"]}}"#), json!(["b"]));
+        assert_eq!(enabled(tagged, r#"{"settings":{"kinds":["b","c"]}}"#), json!(["b", "c"]));
+        for bare in [json!({ "name": "kinds" }), json!({ "name": "kinds", "type": [] })] {
+            assert_eq!(enabled(bare, r#"{"settings":{"kinds":["b"]}}"#), json!(["b"]));
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use vision_one::VisionOne;
-pub use vision_one::cannot;
+pub use vision_one::{cannot, fit_notification, fit_report};
 
 /// The server itself gives up after 30 s.
 const TIMEOUT: Duration = Duration::from_secs(35);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Context, NO_SECRETS, change, patch};
 use crate::config_sync::{
     Platform,
-    api::segment,
+    api::{fit_notification, fit_report, segment},
     items::{self as setting, Secrets, fields},
     plan::{Action, Kind, Section, Write},
     remembered::place,
@@ -64,6 +64,7 @@ pub(super) fn notifications(
             Known { identity, id: resource["id"].as_str().unwrap_or_default().to_owned(), body }
         })
         .collect();
+    let wanted = fitting(context, wanted, fit_notification);
     let identities: Vec<String> = wanted.iter().map(|one| setting::wanted_notification(one, None).0).collect();
     let mut used = vec![false; known.len()];
     for (one, pair) in wanted.iter().zip(pairs(&identities, &known)) {
@@ -125,6 +126,15 @@ pub(super) fn notifications(
         }
     }
     prune(context, section, (Kind::Notification, "notifications", "/settings"), &identities, &known, &used);
+}
+
+/// What is wanted, as the platform can hold it.
+fn fitting<T: Clone>(context: &Context<'_>, wanted: &[T], fit: fn(&mut T)) -> Vec<T> {
+    let mut wanted = wanted.to_vec();
+    if context.platform == Platform::VisionOne {
+        wanted.iter_mut().for_each(fit);
+    }
+    wanted
 }
 
 fn notification_body(attributes: &Value, level: &Value) -> Value {
@@ -214,6 +224,7 @@ pub(super) fn reports(
             Known { identity, id: resource["id"].as_str().unwrap_or_default().to_owned(), body }
         })
         .collect();
+    let wanted = fitting(context, wanted, fit_report);
     let titles: Vec<String> = wanted.iter().map(|one| one.title.clone()).collect();
     let mut used = vec![false; known.len()];
     for (one, pair) in wanted.iter().zip(pairs(&titles, &known)) {

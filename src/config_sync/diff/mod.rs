@@ -19,7 +19,7 @@ use super::{
     remembered::Remembered,
     resolve::{Managed, Wanted, glob_fits, names},
     rules,
-    schema::{ApplyBy, Mode, Rule},
+    schema::{ApplyBy, Mode, ProfileWith, Rule},
 };
 
 /// What a comparison needs to know besides both sides.
@@ -45,6 +45,10 @@ impl Context<'_> {
     /// A pattern for all accounts may name rules of other clouds.
     fn foreign(&self, account: &ActualAccount, id: &str) -> bool {
         self.catalogue.get(id).is_some_and(|rule| !rule.provider.is_empty() && rule.provider != account.provider)
+    }
+
+    fn expired(&self, rule: &Rule) -> bool {
+        rule.expires.as_deref().is_some_and(|date| super::dates::is_over(date, self.now_ms))
     }
 
     fn default_setting(&self, id: &str) -> Value {
@@ -200,11 +204,9 @@ fn wanted_rules(
 ) -> BTreeMap<String, Value> {
     let mut next: BTreeMap<String, Value> = BTreeMap::new();
     let live = |id: &str| rules_then.get(id).cloned().unwrap_or_else(|| context.default_setting(id));
-    let expired = |rule: &Rule| rule.expires.as_deref().is_some_and(|date| super::dates::is_over(date, context.now_ms));
+    let profile_of = |used: &ProfileWith| context.directory.profiles.iter().find(|it| it.value.name == used.profile);
     for used in wanted.profiles.iter().filter(|used| used.apply == ApplyBy::ConfigSync) {
-        let Some(profile) = context.directory.profiles.iter().find(|profile| profile.value.name == used.profile) else {
-            continue;
-        };
+        let Some(profile) = profile_of(used) else { continue };
         if used.mode == Mode::Replace {
             for (id, setting) in rules_then.iter().filter(|(_, setting)| setting["configured"] != false) {
                 let mut default = context.default_setting(id);
@@ -228,13 +230,20 @@ fn wanted_rules(
             if !used.exceptions && configured {
                 rule.exceptions = None;
             }
-            let over = rules::overlay(&under, &rule, context.catalogue.get(id), expired(&rule));
+            let over = rules::overlay(&under, &rule, context.catalogue.get(id), context.expired(&rule));
             next.insert(id.clone(), over);
+        }
+    }
+    // An account keeps its exceptions; those that a profile brought end with the profile's.
+    for (id, rule) in wanted.profiles.iter().filter_map(profile_of).flat_map(|profile| &profile.value.rules) {
+        let held = next.get(id).or_else(|| rules_then.get(id)).filter(|_| context.expired(rule));
+        if let Some(without) = held.and_then(|held| rules::without_exceptions(held, rule)) {
+            next.insert(id.clone(), without);
         }
     }
     for (id, rule) in wanted.rules.iter().filter(|(id, _)| !context.foreign(account, id)) {
         let under = next.get(id).cloned().unwrap_or_else(|| live(id));
-        next.insert(id.clone(), rules::overlay(&under, rule, context.catalogue.get(id), expired(rule)));
+        next.insert(id.clone(), rules::overlay(&under, rule, context.catalogue.get(id), context.expired(rule)));
     }
     next
 }

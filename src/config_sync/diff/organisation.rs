@@ -47,7 +47,7 @@ fn next_rules(context: &Context<'_>, wanted: &ProfileFile, live: &BTreeMap<Strin
     let next = |(id, rule): (&String, &Rule)| {
         let catalogue = context.catalogue.get(id);
         let under = live.get(id).cloned().unwrap_or_else(|| rules::default_setting(id, catalogue));
-        (id.clone(), rules::overlay(&under, rule, catalogue, false))
+        (id.clone(), rules::overlay(&under, rule, catalogue, context.expired(rule)))
     };
     wanted.rules.iter().map(next).collect()
 }

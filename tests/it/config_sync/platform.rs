@@ -129,3 +129,31 @@ async fn guards_see_every_rule_that_the_platform_would_change() {
     assert!(text.contains("the profile changes rule EC2-001, which is protected"), "{text}");
     assert_eq!(tenant.live("EC2-001")["enabled"], false);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exceptions_that_a_profile_brought_end_on_its_day_and_the_accounts_own_stay() {
+    for by in ["config-sync", "platform"] {
+        let tenant = Tenant::with_platform("", "").await;
+        let account = tenant.cloud_account(tenant.aws());
+        tenant
+            .write("accounts/a.yaml", &format!("account: \"{account}\"\nprofiles: [{{ profile: p, apply: {by} }}]\n"));
+        let profile =
+            |expires: &str| format!("S3-001: {{ risk: HIGH, exceptions: {{ tags: [\"a::b\"] }}, expires: {expires} }}");
+        tenant.profile("p", &profile("2999-01-01"));
+        tenant.expect(0, &APPLY).await;
+        let mut changed = tenant.live("S3-001");
+        assert_eq!(changed["exceptions"]["tags"], json!(["a::b"]), "{by}");
+        changed["exceptions"]["tags"] = json!(["a::b", "own::tag"]);
+        if let Some(setting) = changed.as_object_mut() {
+            setting.remove("configured");
+        }
+        assert!(tenant.sims.conformity.set_rule(&tenant.ids[tenant.aws()], &changed));
+        tenant.expect(0, &["plan", "--detailed-exitcode"]).await;
+        tenant.profile("p", &profile("2020-01-01"));
+        tenant.expect(0, &APPLY).await;
+        assert_eq!(tenant.live("S3-001")["exceptions"]["tags"], json!(["own::tag"]), "{by}");
+        let profiles = tenant.sims.conformity.profiles();
+        assert!(!profiles[0].to_string().contains("a::b"), "{profiles:?}");
+        tenant.expect(0, &["plan", "--detailed-exitcode"]).await;
+    }
+}

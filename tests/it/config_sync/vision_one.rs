@@ -194,3 +194,22 @@ async fn what_vision_one_has_no_place_for_is_named_and_not_sent() {
     tenant.expect(0, &["catalogue", "update"]).await;
     tenant.expect(0, &["validate"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_the_older_platform_has_is_left_out_of_the_comparison_and_nothing_is_made_twice() {
+    let tenant = Tenant::vision_one(1, ConformityOptions::default()).await;
+    tenant.one(
+        r##"notifications:
+  - { channel: ms-teams, configuration: { url: "https://x.example/t", channel: "#soc" } }
+reports:
+  - title: Weekly
+    configuration: { filter: { risk_levels: [HIGH], suppressed: true, suppressed_filter_mode: v1 } }
+"##,
+    );
+    tenant.expect(0, &["apply", "--auto-approve", "--force-large"]).await;
+    let text = tenant.expect(0, &["plan", "--detailed-exitcode"]).await;
+    assert!(text.contains("No changes"), "{text}");
+    tenant.expect(0, &["apply", "--auto-approve", "--force-large"]).await;
+    assert_eq!(tenant.sims.conformity.communication_settings().len(), 1);
+    assert_eq!(tenant.sims.conformity.vision_one_reports().len(), 1);
+}

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{renamed, swapped};
+use crate::config_sync::schema::Notification;
 
 /// Channels of the older platform and here.
 const CHANNELS: [(&str, &str); 10] = [
@@ -60,16 +61,19 @@ pub(super) fn read(setting: &Value) -> Value {
         "relationships": { "account": { "data": account } } })
 }
 
+/// Takes out what is of the older platform only, before it is compared.
+pub fn fit(notification: &mut Notification) {
+    if notification.channel == "ms-teams" {
+        notification.configuration.remove("channel");
+    }
+}
+
 /// As Vision One takes it; what never changes only where it is `new`.
 pub(super) fn written(data: &Value, new: bool) -> Value {
     let attributes = &data["attributes"];
     let kind = other(attributes["channel"].as_str().unwrap_or_default(), &CHANNELS);
     let mut configuration = keys(&attributes["configuration"], &FLAGS);
     let label = configuration.remove("channelName").unwrap_or_default();
-    // Of the older platform only.
-    if kind == "msTeams" {
-        configuration.remove("channel");
-    }
     let mut out = json!({ "enabled": attributes["enabled"] != false, "channelLabel": label.as_str().unwrap_or_default(),
         "channelConfiguration": configuration });
     if new {

@@ -10,6 +10,8 @@ mod resources;
 mod rules;
 mod write;
 
+pub use channels::fit as fit_notification;
+pub use reports::fit as fit_report;
 use reqwest::Method;
 pub use resources::cannot;
 use secrecy::{ExposeSecret, SecretString};

@@ -3,6 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::{renamed, swapped};
+use crate::config_sync::{
+    items::{camel, snake},
+    schema::Report,
+};
 
 /// Keys of a configuration with another name, or the same one, here.
 const KEYS: [(&str, &str); 6] = [
@@ -32,8 +36,6 @@ const FILTER: [(&str, &str); 16] = [
     ("suppressed", "suppressed"),
     ("complianceStandards", "complianceStandardIds"),
 ];
-/// Of the older platform only.
-const GONE: [&str; 4] = ["filterTags", "text", "withChecks", "withoutChecks"];
 
 /// As the older platform shows it.
 pub(super) fn read(report: &Value) -> Value {
@@ -66,6 +68,19 @@ pub(super) fn read(report: &Value) -> Value {
         "attributes": { "configuration": configuration, "groupId": group, "is-account-level": own(account),
             "is-group-level": own(group) && !own(account) },
         "relationships": { "group": { "data": own(group).then(|| json!({ "id": group })) } } })
+}
+
+/// Says the older platform's two modes of `suppressed` in the newer one's words, before it is compared: there is no other here.
+pub fn fit(report: &mut Report) {
+    let Some(filter) = report.configuration.get_mut("filter").and_then(Value::as_object_mut) else { return };
+    let Some(mode) = filter.keys().find(|key| camel(key) == "suppressedFilterMode").cloned() else { return };
+    // Whether suppressed checks count, too; those alone in the newer one.
+    if filter[&mode] == "v1" && filter.get("suppressed") == Some(&Value::Bool(true)) {
+        filter.remove("suppressed");
+    }
+    if ["v1", "v2"].iter().any(|known| filter[&mode] == *known) {
+        filter.remove(&mode);
+    }
 }
 
 /// As Vision One takes it; whose it is only where it is `new`.
@@ -104,8 +119,9 @@ pub(super) fn written(data: &Value, new: bool) -> Value {
 pub(super) fn cannot(configuration: &Value) -> Option<String> {
     let empty = Map::new();
     let filter = configuration["filter"].as_object().unwrap_or(&empty);
-    if let Some(gone) = GONE.iter().find(|key| filter.get(**key).is_some_and(|value| !value.is_null())) {
-        return Some(format!("Vision One's reports have no filter `{}`", crate::config_sync::items::snake(gone)));
+    let known = |key: &str| key == "reportComplianceStandardId" || FILTER.iter().any(|(older, _)| *older == key);
+    if let Some((gone, _)) = filter.iter().find(|(key, value)| !known(key) && !value.is_null()) {
+        return Some(format!("Vision One's reports have no filter `{}`", snake(gone)));
     }
     let mails = configuration["emails"].as_array().is_some_and(|list| !list.is_empty());
     (mails && configuration["sendEmail"] == false).then(|| {
@@ -132,6 +148,23 @@ mod tests {
         let back = read(&shown);
         assert!(crate::config_sync::same::same(&back["attributes"]["configuration"], &configuration), "{back}");
         assert_eq!(back["attributes"]["is-account-level"], true);
+    }
+
+    #[test]
+    fn the_older_mode_of_suppressed_checks_is_said_in_the_newer_ones_words() {
+        for (filter, fitted) in [
+            (json!({ "suppressed": true, "suppressed_filter_mode": "v1" }), json!({})),
+            (json!({ "suppressed": false, "suppressedFilterMode": "v1" }), json!({ "suppressed": false })),
+            (json!({ "suppressed": true, "suppressed_filter_mode": "v2" }), json!({ "suppressed": true })),
+            (json!({ "suppressed": true }), json!({ "suppressed": true })),
+        ] {
+            let mut report = Report::default();
+            report.configuration.insert("filter".to_owned(), filter);
+            fit(&mut report);
+            assert_eq!(report.configuration["filter"], fitted);
+        }
+        let text = cannot(&json!({ "filter": { "suppressedFilterMode": "v3" } }));
+        assert!(text.is_some_and(|text| text.contains("`suppressed_filter_mode`")));
     }
 
     #[test]
