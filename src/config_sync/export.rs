@@ -43,7 +43,8 @@ pub fn files(base: &str, organisation: &Organisation, accounts: &[ActualAccount]
     }
     let notifications: Vec<Value> = organisation.notifications.iter().filter_map(notification_out).collect();
     if !notifications.is_empty() {
-        add(&mut files, "notifications", &["organisation"], &json!({ "notifications": notifications }));
+        let name = add(&mut files, "notifications", &["organisation"], &json!({ "notifications": notifications }));
+        say_what_is_left_out(&mut files, &name, &organisation.notifications);
     }
     let mut reports: Vec<Value> = organisation.reports.iter().filter_map(report_out).collect();
     for group in &organisation.groups {
@@ -58,7 +59,8 @@ pub fn files(base: &str, organisation: &Organisation, accounts: &[ActualAccount]
     }
     for account in accounts {
         let key = if account.cloud_account.is_empty() { &account.id } else { &account.cloud_account };
-        add(&mut files, "accounts", &[&account.name, key], &account_out(account, key));
+        let name = add(&mut files, "accounts", &[&account.name, key], &account_out(account, key));
+        say_what_is_left_out(&mut files, &name, &account.notifications);
     }
     files
 }
@@ -147,6 +149,9 @@ pub(super) fn rule_out(rule: &Value) -> Value {
 fn notification_out(resource: &Value) -> Option<Value> {
     let attributes = &resource["attributes"];
     let channel = attributes["channel"].as_str()?;
+    if is_unready(resource) {
+        return None;
+    }
     let mut out = json!({ "channel": channel });
     let mut configuration = Map::new();
     for (key, value) in attributes["configuration"].as_object().into_iter().flatten() {
@@ -190,6 +195,13 @@ fn notification_out(resource: &Value) -> Option<Value> {
     Some(out)
 }
 
+/// The platform makes a channel without anybody to write to for each new account; no file can say that.
+fn is_unready(resource: &Value) -> bool {
+    let attributes = &resource["attributes"];
+    matches!(attributes["channel"].as_str(), Some("email" | "sms"))
+        && attributes["configuration"]["users"].as_array().is_none_or(Vec::is_empty)
+}
+
 fn report_out(resource: &Value) -> Option<Value> {
     let configuration = resource["attributes"]["configuration"].as_object()?;
     let title = configuration.get("title")?.as_str()?;
@@ -208,7 +220,17 @@ fn report_out(resource: &Value) -> Option<Value> {
     Some(json!({ "title": title, "configuration": written }))
 }
 
-fn add(files: &mut Files, folder: &str, names: &[&str], value: &Value) {
+fn say_what_is_left_out(files: &mut Files, name: &str, channels: &[Value]) {
+    if let Some(text) = files.get_mut(name).filter(|_| channels.iter().any(is_unready)) {
+        text.insert_str(
+            0,
+            "# Left out: an email or sms channel without users, as the platform makes one for each new account.\n",
+        );
+    }
+}
+
+/// The name of the file.
+fn add(files: &mut Files, folder: &str, names: &[&str], value: &Value) -> String {
     let slug = |text: &str| -> String {
         let text: String =
             text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
@@ -221,7 +243,9 @@ fn add(files: &mut Files, folder: &str, names: &[&str], value: &Value) {
     }
     let mut text = not_read_back(value);
     write_value(value, 0, &mut text);
-    files.insert(format!("{folder}/{name}.yaml"), text);
+    let name = format!("{folder}/{name}.yaml");
+    files.insert(name.clone(), text);
+    name
 }
 
 /// What the platform knows and does not tell, as comments at the head of a file.

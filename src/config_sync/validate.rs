@@ -11,6 +11,8 @@ use super::{
     load::{Directory, Origin},
     problem::Problem,
     resolve::{key_of, profile_with},
+    rules::CHOICES,
+    same::same,
     schema::{Account, ApplyBy, Mode, Rule},
     validate_items,
 };
@@ -229,7 +231,9 @@ fn profiles(directory: &Directory, catalogue: &Catalogue, found: &mut Found) {
             let origin = profile.origin.below("rules").below(id);
             let known = check_rule(id, rule, &origin, catalogue, found);
             if known.is_some_and(|known| known.is_deprecated) {
-                found.problem(&origin, format!("{id} is deprecated: the platform refuses a profile that names it"));
+                // A live profile may hold one from earlier times.
+                let text = format!("{id} is deprecated: the platform refuses any change of a profile that names it");
+                found.warning(&origin, text);
             }
         }
     }
@@ -259,18 +263,7 @@ fn check_rule<'c>(
         found.problem(&origin.below("note"), "a note has at most 200 characters");
     }
     let Some(known) = catalogue.get(id) else {
-        // Custom rules have names of their own.
-        let text = match catalogue.suggestion(id) {
-            Some(near) => format!("there is no rule `{id}`; did you mean `{near}`?"),
-            None => format!(
-                "there is no rule `{id}`; `config catalogue update` brings rules that are newer than the catalogue"
-            ),
-        };
-        if id.starts_with("CUSTOM-") {
-            found.warning(origin, format!("`{id}` is a custom rule: it can't be checked"));
-        } else {
-            found.problem(origin, text);
-        }
+        unknown_rule(id, origin, catalogue, found);
         return None;
     };
     if rule.risk.is_some() && known.multi_risk_level {
@@ -288,6 +281,18 @@ fn check_rule<'c>(
     Some(known)
 }
 
+/// A slip of the pen is a problem. What is like nothing that is known may be a custom rule, whose ids have any shape, or one
+/// that is newer than the catalogue: an export may hold either.
+pub(super) fn unknown_rule(id: &str, origin: &Origin, catalogue: &Catalogue, found: &mut Found) {
+    let newer = "`config catalogue update` brings rules that are newer than the catalogue";
+    match catalogue.suggestion(id) {
+        Some(near) if !id.starts_with("CUSTOM-") => {
+            found.problem(origin, format!("there is no rule `{id}`; did you mean `{near}`? {newer}"));
+        }
+        _ => found.warning(origin, format!("rule `{id}` can't be checked: it is not in the catalogue; {newer}")),
+    }
+}
+
 fn setting(id: &str, name: &str, value: &Value, known: &CatalogueRule, origin: &Origin, found: &mut Found) {
     let Some(defaults) = known.settings.as_ref().filter(|settings| !settings.is_empty()) else {
         // The catalogue may not know all settings of a rule.
@@ -295,7 +300,10 @@ fn setting(id: &str, name: &str, value: &Value, known: &CatalogueRule, origin: &
     };
     let Some(default) = known.setting(name) else {
         let names: Vec<&str> = defaults.iter().filter_map(|default| default["name"].as_str()).collect();
-        return found.problem(origin, format!("{id} has no setting `{name}`; it has: {}", names.join(", ")));
+        let text = format!("{id} has no setting `{name}`; it has: {}", names.join(", "));
+        // One that is like none of them may be newer than the catalogue.
+        let slip = names.iter().any(|known| strsim::damerau_levenshtein(known, name) <= 2);
+        return if slip { found.problem(origin, text) } else { found.warning(origin, text) };
     };
     if value.is_object() {
         return;
@@ -307,7 +315,8 @@ fn setting(id: &str, name: &str, value: &Value, known: &CatalogueRule, origin: &
         "single-string-value" | "single-value-regex" => value.is_string() || value.is_number(),
         "multiple-number-values" => value.as_array().is_some_and(|list| list.iter().all(number)),
         kind if kind.starts_with("multiple-")
-            || ["countries", "regions", "ignored-regions", "tags", "choice-multiple-value"].contains(&kind) =>
+            || kind.starts_with(CHOICES)
+            || ["countries", "regions", "ignored-regions", "tags"].contains(&kind) =>
         {
             value.is_array()
         }
@@ -320,6 +329,14 @@ fn setting(id: &str, name: &str, value: &Value, known: &CatalogueRule, origin: &
             "multiple-number-values" => "a list of numbers",
             _ => "a list",
         };
-        found.problem(origin, format!("setting `{name}` of {id} takes {wanted} ({kind})"));
+        return found.problem(origin, format!("setting `{name}` of {id} takes {wanted} ({kind})"));
+    }
+    let choices = default["values"].as_array().filter(|choices| kind.starts_with(CHOICES) && !choices.is_empty());
+    for (choices, wanted) in choices.into_iter().flat_map(|choices| value.as_array().map(|list| (choices, list))) {
+        for value in wanted.iter().filter(|value| !choices.iter().any(|choice| same(&choice["value"], value))) {
+            let names: Vec<String> = choices.iter().map(|choice| choice["value"].to_string()).collect();
+            let text = format!("setting `{name}` of {id} has no choice {value}; it has: {}", names.join(", "));
+            found.problem(origin, text);
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::{
     items::{camel, is_tickets, keeps},
     load::{Directory, Origin},
     schema::{Notification, Report},
-    validate::Found,
+    validate::{Found, unknown_rule},
 };
 
 /// Channels with the keys of their configuration; the first ones are needed.
@@ -207,11 +207,7 @@ fn filter_values(name: &str, value: &Value, at: &Origin, catalogue: &Catalogue, 
         let at = at.below(&number.to_string());
         let text = item.as_str().unwrap_or_default();
         match name {
-            "ruleIds" if catalogue.get(text).is_none() && !text.starts_with("CUSTOM-") => {
-                let hint =
-                    catalogue.suggestion(text).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-                found.problem(&at, format!("there is no rule `{text}`{hint}"));
-            }
+            "ruleIds" if catalogue.get(text).is_none() => unknown_rule(text, &at, catalogue, found),
             "riskLevels" if !["LOW", "MEDIUM", "HIGH", "VERY_HIGH", "EXTREME"].contains(&text) => {
                 found.problem(&at, format!("`{text}` is no risk level"));
             }

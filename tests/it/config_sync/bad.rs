@@ -17,7 +17,7 @@ async fn every_mistake_is_told_at_once_with_its_place() {
         "reports/r.yaml",
         "reports:\n  - title: T\n    configuration: { scheduled: true, frequency: '0 0 * * *', tz: Mars/Base }\n",
     );
-    tenant.write("settings.yaml", "api: us-1\nprune: [everything]\nmax_change: lots\n");
+    tenant.write("settings.yaml", "api: us-1\nprune: [everything]\nmax_change: lots\nparallelism: 0\n");
     let text = tenant.expect(2, &["validate"]).await;
     for expected in [
         "profiles/p.yaml:3:3: there is no rule `S3-O26`; did you mean `S3-026`?",
@@ -38,6 +38,8 @@ async fn every_mistake_is_told_at_once_with_its_place() {
         "`Mars/Base` is no time zone",
         "`everything` can't be pruned",
         "`lots` is no share",
+        "parallelism is at least 1",
+        "Budgets-001 is deprecated",
     ] {
         assert!(text.contains(expected), "{expected} is not in:\n{text}");
     }

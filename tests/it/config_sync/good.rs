@@ -311,3 +311,37 @@ async fn a_masked_secret_that_no_file_names_is_neither_lost_nor_sent_back() {
     tenant.expect(0, &["apply", "--auto-approve", "--force-large"]).await;
     assert_eq!(tenant.sims.conformity.channel_configuration(&channel)["securityToken"], "hunter2");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_export_holds_is_valid_however_odd_the_live_state_is() {
+    let tenant = Tenant::new(1).await;
+    let (id, account) = (tenant.ids[0].clone(), tenant.cloud_account(0));
+    for configuration in [json!({ "users": [] }), json!({ "channelName": "late" })] {
+        tenant.sims.conformity.add_channel(Some(&id), "email", configuration);
+    }
+    tenant.expect(0, &["export", "--dir", "exported"]).await;
+    tenant.expect(0, &["plan", "--dir", "exported", "--detailed-exitcode"]).await;
+    let mut files = Vec::new();
+    collect(&tenant.path("exported"), &mut files);
+    assert!(files.iter().any(|(_, text)| text.contains("# Left out: an email or sms channel without users")));
+    // Custom rules, rules and settings newer than the catalogue, and a profile of earlier times.
+    tenant
+        .write("profiles/p.yaml", "name: p\nrules:\n  S3-021: { risk: LOW }\n  acme_encrypt-all: { enabled: false }\n");
+    tenant.write(
+        "accounts/a.yaml",
+        &format!("account: \"{account}\"\nrules:\n  SQS-003: {{ settings: {{ somethingNew: 5 }} }}\nnotifications:\n  - {{ channel: sns, label: a, filter: {{ rule_ids: [acme_encrypt-all] }}, configuration: {{ arn: \"arn:aws:sns:us-east-1:1:t\" }} }}\n"),
+    );
+    let text = tenant.expect(0, &["validate"]).await;
+    for expected in [
+        "S3-021 is deprecated",
+        "rule `acme_encrypt-all` can't be checked",
+        "SQS-003 has no setting `somethingNew`",
+        "accounts/a.yaml:5:",
+    ] {
+        assert!(text.contains(expected), "{expected} is not in:\n{text}");
+    }
+    tenant.write("accounts/a.yaml", "account: \"1\"\nrules:\n  SQS-003: { settings: { treshold: 5 } }\n  GD-002: { settings: { ConfigurationChanges: [LOW, LWO] } }\n");
+    let text = tenant.expect(2, &["validate"]).await;
+    assert!(text.contains("SQS-003 has no setting `treshold`; it has: threshold"), "{text}");
+    assert!(text.contains("has no choice \"LWO\"; it has: \"LOW\""), "{text}");
+}
