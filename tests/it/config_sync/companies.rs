@@ -202,6 +202,10 @@ pub fn company(vision_one: bool) -> impl Strategy<Value = Company> {
         json!({ "mode": "fill-gaps" }),
         json!({ "mode": "replace" }),
         json!({ "mode": "replace", "exceptions": true }),
+        json!({ "mode": "overwrite", "apply": "platform" }),
+        json!({ "mode": "overwrite", "exceptions": true, "apply": "platform" }),
+        json!({ "mode": "fill-gaps", "apply": "platform" }),
+        json!({ "mode": "replace", "exceptions": true, "apply": "platform" }),
     ]);
     let channels = (
         notification("soc", "slack", older),
