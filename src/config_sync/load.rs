@@ -91,6 +91,7 @@ impl Directory {
         if settings.exists() {
             paths.push((settings, Kind::Settings));
         }
+        directory.problems.extend(misnamed(dir));
         for (folder, kind) in FOLDERS {
             paths.extend(yaml_files(&dir.join(folder)).into_iter().map(|path| (path, kind)));
         }
@@ -121,6 +122,29 @@ impl Directory {
             Content::Reports(file) => self.reports.extend(context.list("reports", file.reports)),
         }
     }
+}
+
+/// Folders and files that nobody reads, and that were surely meant to be read.
+fn misnamed(dir: &Path) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let yaml = name.strip_suffix(".yaml").or_else(|| name.strip_suffix(".yml"));
+        let is_folder = entry.path().is_dir();
+        let (Some(stem), true) = (if is_folder { Some(name.as_str()) } else { yaml }, name != "settings.yaml") else {
+            continue;
+        };
+        let near = |folder: &&str| strsim::damerau_levenshtein(stem, folder) <= 2;
+        let Some(folder) = FOLDERS.iter().map(|(folder, _)| *folder).find(near) else { continue };
+        if is_folder && stem != folder {
+            problems.push(Problem::at(&name, None, format!("no folder has this name; did you mean `{folder}`?")));
+        } else if !is_folder {
+            let text = format!("files beside settings.yaml are not read; did you mean `{folder}/{name}`?");
+            problems.push(Problem::at(&name, None, text));
+        }
+    }
+    problems.sort_by(|one, other| one.file.cmp(&other.file));
+    problems
 }
 
 struct Context {

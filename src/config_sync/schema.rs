@@ -85,7 +85,7 @@ pub struct Account {
 
 /// A number that YAML may have read as one: leading zeros matter.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "this takes a text: put it in quotes")]
 pub enum Text {
     Text(String),
     Number(u64),
@@ -141,7 +141,7 @@ pub struct Bot {
 
 /// A profile's place in an account.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "this takes a profile's name, or { profile, mode, apply, exceptions }")]
 pub enum ProfileUse {
     Name(String),
     With(ProfileWith),

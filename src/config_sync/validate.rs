@@ -73,9 +73,9 @@ fn settings(directory: &Directory, found: &mut Found) {
         found.problem(&origin.below("api"), problem);
     }
     if let Some(share) = &settings.max_change
-        && share.trim_end_matches('%').trim().parse::<f64>().is_err()
+        && !share.trim_end_matches('%').trim().parse::<f64>().is_ok_and(|share| (0.0..=100.0).contains(&share))
     {
-        found.problem(&origin.below("max_change"), format!("`{share}` is no share; write e.g. 20%"));
+        found.problem(&origin.below("max_change"), format!("`{share}` is no share; write e.g. 20%, at most 100%"));
     }
     for (number, kind) in settings.prune.iter().enumerate() {
         if !PRUNABLE.contains(&kind.as_str()) {

@@ -51,6 +51,24 @@ async fn every_mistake_is_told_at_once_with_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_would_read_and_what_no_value_can_be_are_told_with_a_way_out() {
+    let tenant = Tenant::new(1).await;
+    tenant.write("acounts/a.yaml", "account: \"1\"\n");
+    tenant.write("account.yaml", "account: \"1\"\n");
+    tenant.write("accounts/a.yaml", "account: [1]\nprofiles: [7]\n");
+    tenant.write("settings.yaml", "api: us-1\nmax_change: 250%\n");
+    let text = tenant.expect(2, &["validate"]).await;
+    for expected in [
+        "acounts: no folder has this name; did you mean `accounts`?",
+        "account.yaml: files beside settings.yaml are not read; did you mean `accounts/account.yaml`?",
+        "`250%` is no share; write e.g. 20%, at most 100%",
+    ] {
+        assert!(text.contains(expected), "{expected} is not in:\n{text}");
+    }
+    assert!(!text.contains("untagged") && !text.contains("anyOf"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_plan_that_does_not_hold_any_more_is_refused_account_by_account() {
     let tenant = Tenant::new(4).await;
     let aws = tenant.aws();
