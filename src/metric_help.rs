@@ -24,7 +24,10 @@ const GAUGES: [(&str, &str); 7] = [
     ("findings_router_outbox_rows", "Rows that wait in a lane."),
     ("findings_router_outbox_bytes", "Bytes of the store that the rows of a target take."),
     ("findings_router_outbox_oldest_seconds", "Age of the oldest row that could go."),
-    ("findings_router_lane_open", "1 while a lane delivers, 0 while it is paused or broken."),
+    (
+        "findings_router_lane_open",
+        "0 while a lane is paused or broken, else 1, also while its target fails for a while.",
+    ),
     ("findings_router_slowest_delivery_seconds", "Longest time from sent to accepted since the start."),
     ("findings_router_source_open", "1 while a source takes messages, 0 while it pauses."),
     ("findings_router_store_bytes", "Size of the store on disk."),

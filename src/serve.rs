@@ -34,6 +34,10 @@ pub fn install_metrics() -> PrometheusHandle {
             // Refused only where another recorder stands, whose numbers then count.
             let _ = metrics::set_global_recorder(recorder);
             metric_help::describe();
+            // A counter that first appears with its first dead letter never rises for who watches it.
+            for kind in ["message", "decision", "delivery", "record"] {
+                metrics::counter!("findings_router_parked_total", "kind" => kind).increment(0);
+            }
             handle
         })
         .clone()
@@ -131,6 +135,7 @@ pub fn lane_status(lane: &Lane) -> Value {
         "bytes": lane.stored_bytes(),
         "slowest_ms": state.slowest_ms.load(Ordering::Relaxed),
         "broken": state.broken(),
+        "failing": state.failing(),
     })
 }
 
@@ -148,11 +153,8 @@ pub fn lane_gauges(lane: &Lane) {
     metrics::gauge!("findings_router_slowest_delivery_seconds", "target" => target.clone()).set(slowest);
     let bytes = lane.stored_bytes() as f64;
     metrics::gauge!("findings_router_outbox_bytes", "target" => target.clone()).set(bytes);
-    metrics::gauge!("findings_router_lane_open", "target" => target).set(if lane.state.word() == "open" {
-        1.0
-    } else {
-        0.0
-    });
+    let open = if lane.state.is_open() { 1.0 } else { 0.0 };
+    metrics::gauge!("findings_router_lane_open", "target" => target).set(open);
 }
 
 /// The lane runs in another process from now on, which tells of it.

@@ -285,7 +285,7 @@ enum SilencesCommand {
 
 #[derive(Subcommand)]
 enum TargetsCommand {
-    /// Each with its state, backlog, oldest row and deliveries a second over the last minute; of replicas also the owner.
+    /// Each with its state (open, failing, broken, paused, or no router), backlog, oldest row and deliveries a second over the last minute; of replicas also the owner.
     #[command(after_help = "Examples:\n  findings-router targets list\n  findings-router targets list --format json")]
     List,
     /// Holds a target's rows back until `resume`; survives restarts.

@@ -125,9 +125,8 @@ fn at_target(name: &str, detail: &FindingDetail, lanes: &[TargetRow]) -> Tree {
             row.error.as_deref().map_or_else(String::new, |error| format!(": {error}"))
         ));
         if let Some(lane) = lanes.iter().find(|lane| lane.name == name) {
-            let state =
-                if lane.paused { "paused by an operator" } else { lane.status["state"].as_str().unwrap_or("unknown") };
-            let reason = lane.status["broken"]["reason"].as_str().map_or_else(String::new, |why| format!(": {why}"));
+            let (state, reason) = (lane_state(lane, now_ms()), lane_reason(lane));
+            let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
             waits.add(format!("the lane: {state}{reason}; {} rows wait in it", lane.backlog));
         }
         tree.under.push(waits);
@@ -141,6 +140,30 @@ fn at_target(name: &str, detail: &FindingDetail, lanes: &[TargetRow]) -> Tree {
         tree.under.push(line);
     }
     tree
+}
+
+/// A router says every five seconds how its lanes are.
+const SILENT_MS: i64 = 12_000;
+
+/// How a lane is, as far as a router says so; the word of one that died is no news any more.
+fn lane_state(lane: &TargetRow, now: i64) -> String {
+    let said = lane.status["state"].as_str();
+    let router = match said {
+        None => Some("no router yet".to_owned()),
+        Some(_) if lane.updated_at < now - SILENT_MS => {
+            Some(format!("no router ({})", print::ago(lane.updated_at, now)))
+        }
+        Some(_) => None,
+    };
+    match (lane.paused, router) {
+        (true, None) => "paused".to_owned(),
+        (true, Some(router)) => format!("paused, {router}"),
+        (false, router) => router.unwrap_or_else(|| said.unwrap_or_default().to_owned()),
+    }
+}
+
+fn lane_reason(lane: &TargetRow) -> &str {
+    lane.status["broken"]["reason"].as_str().or(lane.status["failing"].as_str()).unwrap_or_default()
 }
 
 fn text(value: &serde_json::Value) -> String {
@@ -224,18 +247,15 @@ pub fn targets(common: &Common, command: TargetsCommand) -> Outcome {
             let rows = targets
                 .into_iter()
                 .map(|target| {
-                    let state = if target.paused {
-                        "paused".to_owned()
-                    } else {
-                        target.status["state"].as_str().unwrap_or("unknown").to_owned()
-                    };
+                    let reason = lane_reason(&target).chars().take(200).collect();
+                    let state = lane_state(&target, now);
                     let mut row = vec![
                         target.name,
                         state,
                         target.backlog.to_string(),
                         target.oldest.map_or_else(String::new, |at| print::ago(at, now)),
                         target.status["per_second"].as_f64().map_or_else(String::new, |pace| format!("{pace:.1}/s")),
-                        target.status["broken"]["reason"].as_str().unwrap_or_default().chars().take(200).collect(),
+                        reason,
                     ];
                     if shared {
                         let since = target.owned_since.map_or_else(String::new, |at| print::ago(at, now));

@@ -166,6 +166,7 @@ fn deliveries(lane: &Lane, verdict: &Verdict) -> Counter {
 /// Counts and logs a verdict: once for each new text, so that an outage does not fill the log.
 pub(super) fn observe(lane: &Lane, verdict: &Verdict, sent_at: i64, urgent: bool, count: u64) {
     if let Verdict::Delivered { .. } = verdict {
+        lane.state.set_failing(None);
         lane.delivered.get_or_init(|| deliveries(lane, verdict)).increment(count);
         lane.state.delivered.fetch_add(count, Ordering::Relaxed);
         if sent_at > 0 {
@@ -183,6 +184,9 @@ pub(super) fn observe(lane: &Lane, verdict: &Verdict, sent_at: i64, urgent: bool
         return;
     }
     let detail = describe(verdict);
+    if matches!(verdict, Verdict::Transient { .. } | Verdict::Ambiguous { .. }) {
+        lane.state.set_failing(Some(detail.clone()));
+    }
     if lane.state.is_news(&format!("{} {detail}", verdict.class())) {
         tracing::warn!(target = %lane.name, outcome = verdict.class(), detail, "a delivery did not get through");
     }

@@ -74,7 +74,7 @@ pub(super) async fn run(lane: Arc<Lane>, queue: Arc<RecordQueue>, stop: Cancella
         } else {
             count(&lane, &mut progress);
         }
-        if lane.state.word() == "open" && progress.closed_until <= Instant::now() {
+        if lane.state.is_open() && progress.closed_until <= Instant::now() {
             tending.start(&lane.name, &lane.connector, &lane.quota, &lane.state);
         }
         lane.state.oldest.store(queue.oldest().unwrap_or(0), Ordering::Relaxed);

@@ -38,6 +38,7 @@ pub struct LaneState {
     /// The lane is full and goes on all the same.
     pub spills: AtomicBool,
     broken: Mutex<Option<Broken>>,
+    failing: Mutex<Option<String>>,
     last_warning: Mutex<String>,
 }
 
@@ -59,6 +60,16 @@ impl LaneState {
         *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = broken;
     }
 
+    /// Why nothing got through since the last delivery; while rows wait for it.
+    pub fn failing(&self) -> Option<String> {
+        let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        failing.filter(|_| self.waiting.load(Ordering::SeqCst) > 0)
+    }
+
+    pub fn set_failing(&self, failing: Option<String>) {
+        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = failing;
+    }
+
     /// True the first time a text comes, so that the same failure over and over is logged once.
     pub fn is_news(&self, text: &str) -> bool {
         let mut last = self.last_warning.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,15 +84,22 @@ impl LaneState {
             "paused"
         } else if self.broken().is_some() {
             "broken"
+        } else if self.failing().is_some() {
+            "failing"
         } else {
             "open"
         }
     }
 
+    /// Rows may go: nobody paused it, and its target does not refuse everything.
+    pub fn is_open(&self) -> bool {
+        !self.paused.load(Ordering::Relaxed) && self.broken().is_none()
+    }
+
     /// Nothing waits, or nothing can go: paused lanes don't hold up an end.
     pub fn is_idle(&self) -> bool {
         let waiting = self.waiting.load(Ordering::SeqCst) == 0 && self.in_flight.load(Ordering::SeqCst) == 0;
-        waiting || (self.word() != "open" && self.in_flight.load(Ordering::SeqCst) == 0)
+        waiting || (!self.is_open() && self.in_flight.load(Ordering::SeqCst) == 0)
     }
 }
 
@@ -183,6 +201,16 @@ impl Pauses {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lane_whose_target_fails_is_open_and_says_why_until_nothing_waits_for_it_any_more() {
+        let state = LaneState::default();
+        state.waiting.store(1, Ordering::SeqCst);
+        state.set_failing(Some("503".to_owned()));
+        assert_eq!((state.word(), state.is_open(), state.is_idle()), ("failing", true, false));
+        state.waiting.store(0, Ordering::SeqCst);
+        assert_eq!((state.word(), state.failing()), ("open", None), "what failed was withdrawn");
+    }
 
     #[test]
     fn a_circuit_opens_after_enough_errors_and_waits_longer_each_time() {

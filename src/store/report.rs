@@ -286,7 +286,7 @@ impl Store {
                         waiting: status["waiting"].as_u64().unwrap_or(0),
                         in_flight: status["in_flight"].as_u64().unwrap_or(0),
                         bytes: status["bytes"].as_u64().unwrap_or(0),
-                        open: status["state"] == "open",
+                        open: matches!(status["state"].as_str(), Some("open" | "failing")),
                         at: row.get(3)?,
                     })
                 })?

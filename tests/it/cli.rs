@@ -260,3 +260,19 @@ async fn the_example_of_the_compose_file_reaches_every_target_it_names() {
     assert_eq!((bench.sims.jira.issues().len(), bench.sims.slack.messages().len()), (1, 1));
     assert_eq!(bench.sims.splunk.count(), 2, "the second copy of each is a duplicate");
 }
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_router_said_before_it_died_is_not_told_as_if_it_were_so_now() {
+    let bench = Bench::start().await;
+    bench.settle().await;
+    let list = async || String::from_utf8_lossy(&bench.output(&["targets", "list"]).await.stdout).into_owned();
+    let text = list().await;
+    assert!(text.contains("open") && !text.contains("no router"), "{text}");
+    let store = rusqlite::Connection::open(bench.folder().join("state/router.db")).expect("the store");
+    store.execute("UPDATE targets SET updated_at = updated_at - 80000", []).expect("time goes by");
+    let text = list().await;
+    assert!(text.contains("no router (8") && !text.contains("open"), "{text}");
+    assert!(bench.output(&["targets", "pause", "soc"]).await.status.success());
+    let text = list().await;
+    assert!(text.contains("paused, no router"), "{text}");
+}
+

@@ -384,3 +384,33 @@ async fn explain_says_how_long_a_delivery_waited_and_how_much_of_it_for_a_limit(
     let answer = bench.json(&["explain", ROOT]).await["answers"][0].clone();
     assert!(answer["wanted"] == "resolved" && answer["limiter_ms"].as_i64() < Some(1_000), "{answer}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_is_down_is_called_failing_with_its_reason_and_open_after_the_next_delivery() {
+    let bench = Bench::start().await;
+    bench.sims.jira.fault(Fault::always(CREATE, FaultKind::answer(503, "upstream is gone")));
+    bench.sims.aws.send(&bench.queue, &check("root", "FAILURE", T));
+    let router = bench.spawn();
+    let listed = |what: &'static str| {
+        let bench = &bench;
+        async move {
+            let started = std::time::Instant::now();
+            loop {
+                let output = bench.output(&["targets", "list"]).await;
+                let text = String::from_utf8_lossy(&output.stdout).into_owned();
+                match text.lines().find(|line| line.trim_start().starts_with("soc ")) {
+                    Some(line) if line.contains(what) => return line.to_owned(),
+                    _ => assert!(started.elapsed() < Duration::from_secs(60), "{what}: {text}"),
+                }
+            }
+        }
+    };
+    let line = listed("failing").await;
+    assert!(line.contains("upstream is gone"), "{line}");
+    bench.sims.jira.clear_faults();
+    until("the ticket", || bench.sims.jira.issues().len() == 1).await;
+    let line = listed("open").await;
+    assert!(!line.contains("upstream"), "{line}");
+    stop(router);
+}
+

@@ -48,7 +48,12 @@ async fn every_stage_is_counted_and_a_lane_that_waits_says_since_when() {
     let yaml = fs::read_to_string(&path).expect("router.yaml");
     fs::write(&path, yaml.replacen("per_second: 500, burst: 50", "per_second: 4, burst: 1", 1)).expect("written");
     let _router = bench.spawn();
-    scrape(address, "it listens", |scrape| scrape.sum("findings_router_lane_open", &[]) > 2.0).await;
+    let first = scrape(address, "it listens", |scrape| scrape.sum("findings_router_lane_open", &[]) > 2.0).await;
+    // Who watches how it rises must have seen it before the first one.
+    for kind in ["message", "decision", "delivery", "record"] {
+        let series = format!("findings_router_parked_total{{kind=\"{kind}\"}} 0");
+        assert!(first.0.contains(&series), "{kind}: {}", first.0);
+    }
     let send = |body: &str| bench.sims.aws.send(&bench.queue, body);
     for body in [check("a", "FAILURE", T), check("b", "FAILURE", T), check("fine", "SUCCESS", T)] {
         send(&body);
