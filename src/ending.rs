@@ -45,7 +45,8 @@ pub async fn finish(
     for lane in here {
         let waiting = lane.state.waiting.load(Ordering::SeqCst);
         if waiting > 0 {
-            let broken = lane.state.broken().map(|broken| broken.reason);
+            let paused = lane.state.paused.load(Ordering::Relaxed).then(|| "paused by an operator".to_owned());
+            let broken = paused.or_else(|| lane.state.broken().map(|broken| broken.reason));
             tracing::warn!(target = %lane.name, waiting, broken, "rows stay in the store for the next start");
         }
     }

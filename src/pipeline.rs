@@ -43,27 +43,35 @@ pub struct Pipeline {
     pub max_batch: usize,
     /// Takes nothing out of a queue.
     pub dry_run: bool,
+    /// The sources end, and with the last message that they took so does this.
+    pub stop: CancellationToken,
     /// Time is up: what could not be stored goes back to its source.
     pub give_up: CancellationToken,
 }
 
 impl Pipeline {
-    /// Runs until every source has ended and the last message is durable.
+    /// Runs until it is told to stop, every source has ended and the last message is durable. Files end by themselves: holds, silences
+    /// and what an operator sends again go on after them.
     pub async fn run(mut self, mut arrivals: mpsc::Receiver<Vec<Taken>>) {
         let _vital = Vital;
         // Before the first message: a restart mutes as well.
         self.follow_changes();
         self.keep_silences().await;
         let mut upkeep = tokio::time::interval(UPKEEP);
+        let mut more = true;
         loop {
             tokio::select! {
-                taken = arrivals.recv() => {
-                    let Some(mut taken) = taken else { break };
+                taken = arrivals.recv(), if more => {
+                    let Some(mut taken) = taken else {
+                        more = false;
+                        continue;
+                    };
                     while taken.len() < self.max_batch && let Ok(more) = arrivals.try_recv() {
                         taken.extend(more);
                     }
                     self.handle(taken).await;
                 }
+                () = self.stop.cancelled(), if !more => break,
                 _ = upkeep.tick() => self.upkeep().await,
             }
         }

@@ -193,6 +193,7 @@ async fn operate(
             .map(|changes| Follower::new(settings.resolve(&changes.file), changes.window)),
         max_batch: settings.service.max_batch.max(1),
         dry_run: options.dry_run,
+        stop: stop.clone(),
         give_up: give_up.clone(),
     };
     let pipeline = tokio::spawn(pipeline.run(arrivals));

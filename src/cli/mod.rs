@@ -109,7 +109,8 @@ enum Command {
         /// Prints deliveries instead of making them; takes nothing out of a queue and keeps no state.
         #[arg(long)]
         dry_run: bool,
-        /// Ends once the sources are empty and nothing waits, for so long, e.g. 5s.
+        /// Ends once the sources are empty and nothing waits that can go, for so long, e.g. 5s. Rows of a lane that is paused or
+        /// broken stay in the store, and are named on standard error.
         #[arg(long, value_parser = crate::settings::parse_duration)]
         until_idle: Option<std::time::Duration>,
     },

@@ -41,3 +41,18 @@ async fn a_hold_outlives_restarts_and_what_passes_meanwhile_is_never_told() {
     bench.settle().await;
     assert_eq!(bench.sims.jira.issues().len(), 1, "told once");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_file_brought_is_decided_at_its_time_though_the_file_has_ended() {
+    let bench = Bench::start().await;
+    bench.script("waits", &HOUR.replace("1h", "1s"));
+    std::fs::write(bench.folder().join("events.jsonl"), check("root", "FAILURE", T)).expect("written");
+    let path = bench.folder().join("router.yaml");
+    let yaml = std::fs::read_to_string(&path).expect("router.yaml");
+    let (start, end) = (yaml.find("  checks:").expect("source"), yaml.find("targets:").expect("targets"));
+    let yaml = format!("{}  events: {{ type: file, path: events.jsonl }}\n{}", &yaml[..start], &yaml[end..]);
+    std::fs::write(&path, yaml).expect("written");
+    let router = bench.spawn();
+    until("the ticket", || bench.sims.jira.issues().len() == 1).await;
+    assert_eq!(router.terminate().await.code(), Some(0));
+}
