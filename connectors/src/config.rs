@@ -1,8 +1,8 @@
 //! From router.yaml to a connector. The one file that a new target adds a line to.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::Visitor};
 use serde_json::Value;
 
 use crate::{Connector, HttpOptions, archive, console, file, jira, slack, sns, splunk, typed::typed};
@@ -78,10 +78,21 @@ pub fn makes_tickets(kind: &str) -> bool {
 
 /// `250ms 5s 2m 24h 7d`.
 pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    span(&text).ok_or_else(|| {
-        serde::de::Error::custom(format!("`{text}` is no duration; write e.g. 250ms, 5s, 2m, 24h or 7d"))
-    })
+    deserializer.deserialize_str(InWords)
+}
+
+struct InWords;
+
+impl Visitor<'_> for InWords {
+    type Value = Duration;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a duration such as 5s")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Duration, E> {
+        span(text).ok_or_else(|| E::custom(format!("`{text}` is no duration; write e.g. 250ms, 5s, 2m, 24h or 7d")))
+    }
 }
 
 /// Durations by risk, e.g. `{ EXTREME: 1d, VERY_HIGH: 3d }`.
@@ -95,7 +106,7 @@ pub(crate) fn by_risk<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTre
     parsed.collect::<Result<_, _>>().map_err(serde::de::Error::custom)
 }
 
-const RISKS: [&str; 5] = ["EXTREME", "VERY_HIGH", "HIGH", "MEDIUM", "LOW"];
+pub(crate) const RISKS: [&str; 5] = ["EXTREME", "VERY_HIGH", "HIGH", "MEDIUM", "LOW"];
 
 fn span(text: &str) -> Option<Duration> {
     let (days, rest) = match text.split_once('d') {
@@ -131,7 +142,7 @@ mod tests {
         ] {
             let error = connect(kind, "t", settings, &HttpOptions::default()).map(drop).expect_err("a wrong type");
             assert!(!error.to_string().contains("83412657"), "{error}");
-            assert!(error.problem.contains("invalid type: "), "{error}");
+            assert!(error.problem.contains(" takes "), "{error}");
         }
     }
 }

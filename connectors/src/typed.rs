@@ -24,10 +24,9 @@ pub fn typed<T: DeserializeOwned>(mut settings: Value) -> Result<T, ConfigError>
             Some((value, place)) => *place = value,
             None => {
                 let path = error.path().to_string();
-                return Err(ConfigError {
-                    path: if path == "." { String::new() } else { path },
-                    problem: in_words(&error.into_inner().to_string()),
-                });
+                let path = if path == "." { String::new() } else { path };
+                let problem = in_words(&path, &error.into_inner().to_string());
+                return Err(ConfigError { path, problem });
             }
         }
     }
@@ -47,7 +46,7 @@ fn plain(text: &Value) -> Option<Value> {
 }
 
 /// What serde says, without the value that it is about: that may be a secret, of the wrong type or at the wrong place.
-fn in_words(error: &str) -> String {
+fn in_words(path: &str, error: &str) -> String {
     if let Some(rest) = error.strip_prefix("unknown field ") {
         // "`max_event`, expected one of `max_events`, `max_bytes`"
         let names: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
@@ -55,26 +54,64 @@ fn in_words(error: &str) -> String {
             return unknown_key(key, known);
         }
     }
-    match error.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected ")) {
-        Some((found, expected)) => {
-            let kind = found.split(['`', '"']).next().unwrap_or_default().trim();
-            format!("invalid type: {kind}, expected {expected}")
+    let subject = match path.rsplit('.').next() {
+        None | Some("") => "this".to_owned(),
+        Some(key) => format!("`{key}`"),
+    };
+    let halves = |start| error.strip_prefix(start).and_then(|rest: &str| rest.rsplit_once(", expected "));
+    match (halves("invalid type: "), halves("invalid value: integer ")) {
+        (Some((found, expected)), _) => format!("{subject} takes {}, not {}", wanted(expected), kind(found)),
+        (_, Some((_, expected))) => {
+            format!("{subject} takes {} that is neither below 0 nor too large", wanted(expected))
         }
-        None => error.to_owned(),
+        (None, None) => error.to_owned(),
+    }
+}
+
+/// What serde expected, for who knows YAML and no Rust.
+fn wanted(expected: &str) -> &str {
+    match expected {
+        "usize" | "u8" | "u16" | "u32" | "u64" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a boolean" => "true or false",
+        "a string" => "text",
+        "a sequence" => "a list",
+        "struct Rate" => "a map such as { per_second: 5, burst: 10 }",
+        "a map" => "a map",
+        other if other.starts_with("struct ") => "a map of settings",
+        other => other,
+    }
+}
+
+/// What stands there instead, without the value.
+fn kind(found: &str) -> &str {
+    match found.split(['`', '"']).next().unwrap_or_default().trim() {
+        "integer" | "floating point" => "a number",
+        "boolean" => "true or false",
+        "string" => "text",
+        "sequence" => "a list",
+        "unit value" | "null" => "nothing",
+        "map" => "a map",
+        other => other,
     }
 }
 
 /// An unknown key in words, with the known one that it may have been meant for.
 pub fn unknown_key(key: &str, known: &[&str]) -> String {
-    let near = known
-        .iter()
-        .map(|known| (strsim::damerau_levenshtein(key, known), *known))
-        .min()
-        .filter(|(distance, _)| *distance <= 3);
-    match near {
-        Some((_, near)) => format!("unknown key `{key}`; did you mean `{near}`?"),
+    let nearest = known.iter().map(|known| (strsim::damerau_levenshtein(key, known), *known)).min();
+    let within = |most| nearest.filter(|(distance, _)| *distance <= most).map(|(_, known)| known);
+    let short = || known.iter().copied().find(|known| is_short_for(key, known));
+    match within(2).or_else(short).or_else(|| within(3)) {
+        Some(near) => format!("unknown key `{key}`; did you mean `{near}`?"),
         None => format!("unknown key `{key}`; known here: {}", known.join(", ")),
     }
+}
+
+/// `max_ops` for `max_operations`: the same beginning, and then some letters left out.
+fn is_short_for(key: &str, known: &str) -> bool {
+    let mut letters = known.chars();
+    let begins = key.get(..3).is_some_and(|begin| known.starts_with(begin));
+    begins && key.chars().all(|letter| letters.any(|known| known == letter))
 }
 
 #[cfg(test)]
@@ -110,8 +147,11 @@ mod tests {
     #[test]
     fn what_is_neither_is_named_without_its_value() {
         for (value, problem) in [
-            (json!({ "max_events": "s3cret", "name": "" }), "invalid type: string, expected usize"),
-            (json!({ "max_events": "-1", "name": "" }), "invalid value: integer `-1`, expected usize"),
+            (json!({ "max_events": "s3cret", "name": "" }), "`max_events` takes a whole number, not text"),
+            (
+                json!({ "max_events": "-1", "name": "" }),
+                "`max_events` takes a whole number that is neither below 0 nor too large",
+            ),
             (
                 json!({ "max_events": 1, "name": "", "max_event": 2 }),
                 "unknown key `max_event`; did you mean `max_events`?",
@@ -121,5 +161,13 @@ mod tests {
             assert!(error.path.starts_with("batch[0]"), "{error}");
             assert_eq!(error.problem, problem);
         }
+    }
+
+    #[test]
+    fn a_short_form_of_a_key_is_taken_for_that_key_and_not_for_one_that_looks_alike() {
+        let known = ["max_array", "max_hold", "max_operations"];
+        assert!(unknown_key("max_ops", &known).contains("did you mean `max_operations`?"));
+        assert!(unknown_key("max_hodl", &known).contains("did you mean `max_hold`?"));
+        assert!(unknown_key("colour", &known).contains("known here: max_array"));
     }
 }

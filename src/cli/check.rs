@@ -6,7 +6,8 @@ use serde_json::json;
 use super::{Common, DONE, FAILED, Failure, Format, INVALID, Outcome, print, runtime, settings};
 use crate::{
     route::{Level, Routes, lint, run_cases},
-    settings::{Settings, SourceSettings},
+    service::join,
+    settings::{Settings, SourceSettings, aws_error},
 };
 
 /// A probe is one request or two: nothing to limit.
@@ -45,6 +46,13 @@ pub fn check(common: &Common, probe: bool) -> Outcome {
     let (errors, warnings): (Vec<_>, Vec<_>) = hints.iter().partition(|hint| hint.level == Level::Error);
     let counts = format!("{} errors, {} warnings", errors.len(), warnings.len());
     report.push(("reading the scripts".to_owned(), errors.is_empty(), counts));
+    if let Some(directory) = &settings.service.shadow_routes {
+        report.push(match Routes::load(&settings.resolve(directory), &limits) {
+            Ok(routes) => ("shadow scripts".to_owned(), true, format!("version {}", routes.version())),
+            // The service runs without them all the same.
+            Err(problems) => ("shadow scripts".to_owned(), false, join(&problems)),
+        });
+    }
     if probe {
         report.extend(runtime()?.block_on(probes(&settings)));
     }
@@ -89,7 +97,7 @@ async fn probes(settings: &Settings) -> Vec<(String, bool, String)> {
                         let waiting = answer.attributes.unwrap_or_default().into_values().next().unwrap_or_default();
                         (true, format!("about {waiting} messages wait"))
                     }
-                    Err(error) => (false, aws_sdk_sqs::error::DisplayErrorContext(error).to_string()),
+                    Err(error) => (false, aws_error(&error)),
                 }
             }
             SourceSettings::File(file) if file.path != "-" => {

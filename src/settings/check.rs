@@ -2,7 +2,7 @@
 
 use secrecy::ExposeSecret;
 
-use super::{Located, Settings, TelemetrySettings, read::Reader};
+use super::{Located, Service, Settings, TelemetrySettings, read::Reader};
 use crate::deliver::LinkHosts;
 
 /// A token that can't be guessed.
@@ -25,6 +25,29 @@ impl Reader<'_> {
         }
         if let Some((key, problem)) = settings.service.telemetry.as_ref().and_then(TelemetrySettings::problem) {
             problems.push(self.located(&key, problem));
+        }
+        problems
+    }
+
+    /// Values of the service itself that can't be meant.
+    pub(super) fn service(&self, service: &Service) -> Vec<Located> {
+        let mut problems = Vec::new();
+        let kept = [
+            ("keep_decisions", service.keep_decisions),
+            ("keep_dead_letters", service.keep_dead_letters),
+            ("keep_resolved", service.keep_resolved),
+        ];
+        for (key, _) in kept.into_iter().filter(|(_, kept)| kept.is_zero()) {
+            problems.push(self.located(key, format!("{key} must be above 0s, or nothing is kept; write e.g. 30d")));
+        }
+        if service.max_batch == 0 {
+            problems.push(self.located("max_batch", "max_batch is at least 1; leave it out for 256"));
+        }
+        if let Some(url) = &service.explain_url
+            && !(url.starts_with("https://") || url.starts_with("http://"))
+        {
+            let problem = "explain_url is an address, e.g. https://router.acme.example/findings?check={check_id}";
+            problems.push(self.located("explain_url", problem));
         }
         problems
     }

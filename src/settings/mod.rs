@@ -20,9 +20,10 @@ use std::{
     time::Duration,
 };
 
-pub use outline::Outline;
+pub use outline::{Outline, store_place};
 use read::Reader;
 use secrecy::SecretString;
+pub(crate) use secret::in_words as aws_error;
 use serde::Deserialize;
 use serde_json::Value;
 pub use telemetry::TelemetrySettings;
@@ -270,13 +271,8 @@ fn signature_headers() -> Vec<String> {
 impl Settings {
     /// Reads and checks the file. Every problem of the first kind found is reported at once.
     pub fn read(path: &Path) -> Result<Self, Vec<Located>> {
-        let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            let problem = format!("read it: {error}; name another with --config or FINDINGS_ROUTER_CONFIG");
-            vec![Located { file: name.clone(), place: None, problem }]
-        })?;
-        let document = yaml::read(path, &text, &yaml_expand(path)).map_err(|problem| vec![problem])?;
-        let reader = Reader { name, document: &document };
+        let document = yaml::read_file(path, &yaml_expand(path))?;
+        let reader = Reader { name: path.display().to_string(), document: &document };
         reader.settings(path)
     }
 

@@ -1,4 +1,5 @@
-//! What scripts have to do with router.yaml, readable without the secrets and queues that the service needs.
+//! What scripts and the commands over the store have to do with router.yaml, readable without the secrets and queues that
+//! the service needs.
 
 use std::{
     collections::BTreeMap,
@@ -8,13 +9,14 @@ use std::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Located, resolve, yaml, yaml_expand};
+use super::{Located, SilenceSettings, read, yaml, yaml_expand};
 use crate::{
     restraint::{Budget, BudgetSettings, StormSettings},
     route::RouteLimits,
+    store::Place,
 };
 
-/// Scripts, their limits and the types of the targets they may send to.
+/// Scripts, their limits and the types of the targets they may send to; how long a silence may last.
 #[derive(Debug)]
 pub struct Outline {
     pub routes: PathBuf,
@@ -23,6 +25,18 @@ pub struct Outline {
     pub targets: BTreeMap<String, String>,
     pub storms: Option<StormSettings>,
     pub budget: Option<BudgetSettings>,
+    pub silences: SilenceSettings,
+}
+
+/// Where the store is: all that a command needs which only reads it. A reference counts in `store` alone.
+pub fn store_place(path: &Path) -> Result<Place, Vec<Located>> {
+    let document = yaml::read_file(path, &|text| Ok(text.to_owned()))?;
+    let value = document.value.get("store").map(|store| match store.as_str() {
+        Some(text) => yaml_expand(path)(text).map(Value::from),
+        None => Ok(store.clone()),
+    });
+    let place = value.transpose().and_then(|value| read::store(path, value.as_ref()));
+    place.map_err(|problem| vec![Located { file: path.display().to_string(), place: document.place("store"), problem }])
 }
 
 impl Outline {
@@ -30,12 +44,11 @@ impl Outline {
     pub fn read(path: &Path) -> Result<Self, Vec<Located>> {
         let name = path.display().to_string();
         let located = |place, problem: String| vec![Located { file: name.clone(), place, problem }];
-        let text = std::fs::read_to_string(path).map_err(|error| located(None, format!("read it: {error}")))?;
         let expand = yaml_expand(path);
-        let lenient = |text: &str| Ok(expand(text).unwrap_or_else(|_| text.to_owned()));
-        let document = yaml::read(path, &text, &lenient).map_err(|problem| vec![problem])?;
+        let document = yaml::read_file(path, &|text| Ok(expand(text).unwrap_or_else(|_| text.to_owned())))?;
         let top = &document.value;
-        let routes = top.get("routes").and_then(Value::as_str).unwrap_or("./routes");
+        let routes =
+            read::routes(path, top.get("routes")).map_err(|problem| located(document.place("routes"), problem))?;
         let mut limits = match top.get("limits") {
             Some(limits) => RouteLimits::deserialize(limits)
                 .map_err(|error| located(document.place("limits"), format!("limits: {error}")))?,
@@ -67,7 +80,11 @@ impl Outline {
         if let Some(storms) = storms.as_ref().filter(|storms| !targets.contains_key(&storms.target)) {
             return Err(wrong("storms", format!("there is no target `{}`", storms.target)));
         }
-        Ok(Self { routes: resolve(path, routes), limits, targets, storms, budget })
+        let silences = part("silences")
+            .map(|(name, value)| SilenceSettings::deserialize(value).map_err(|error| wrong(name, error.to_string())))
+            .transpose()?
+            .unwrap_or_default();
+        Ok(Self { routes, limits, targets, storms, budget, silences })
     }
 }
 

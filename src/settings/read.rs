@@ -58,6 +58,32 @@ const COMMON_KEYS: [&str; 12] = [
     "backlog",
 ];
 
+impl Common {
+    /// A key that says what can't be, and what to write instead.
+    fn problem(&self) -> Option<(&'static str, &'static str)> {
+        let bad_rate = |rate: &Rate| !(rate.per_second.is_finite() && rate.per_second > 0.0) || rate.burst == 0;
+        let problems = [
+            (self.rate.as_ref().is_some_and(bad_rate), "rate", "per_second must be above 0, and burst at least 1"),
+            (
+                self.max_age.is_zero(),
+                "max_age",
+                "max_age must be above 0s, or nothing is ever sent; leave it out for 24h",
+            ),
+            (!(1..=64).contains(&self.concurrency), "concurrency", "concurrency is between 1 and 64"),
+            (self.pause_after == 0, "pause_after", "pause_after is at least 1"),
+            (self.probe_interval.is_zero(), "probe_interval", "probe_interval must be above 0s, e.g. 30s"),
+            (self.timeout.is_zero(), "timeout", "timeout must be above 0s, or every request fails, e.g. 30s"),
+            (self.attempts == 0, "attempts", "attempts is at least 1"),
+            (
+                self.backlog.max_bytes.is_some_and(|bytes| bytes.0 == 0),
+                "backlog.max_bytes",
+                "max_bytes must be above 0, or the lane is always full and nothing is received, e.g. 20GB",
+            ),
+        ];
+        problems.into_iter().find_map(|(is_bad, key, problem)| is_bad.then_some((key, problem)))
+    }
+}
+
 impl Default for Common {
     fn default() -> Self {
         let lane = LaneSettings::default();
@@ -120,6 +146,24 @@ const TOP_KEYS: [&str; 24] = [
     "gone",
 ];
 
+/// What `store` names; paths are seen from the folder of `file`.
+pub(super) fn store(file: &Path, value: Option<&Value>) -> Result<Place, String> {
+    let text = value.map_or(Some("sqlite:./state/router.db"), Value::as_str).unwrap_or_default();
+    match (text.strip_prefix("sqlite:"), text.split_once("://")) {
+        (Some(path), _) if !path.is_empty() => Ok(Place::Sqlite(resolve(file, path))),
+        (_, Some(("postgres" | "postgresql", _))) => Place::server(text).map_err(|detail| format!("`store` {detail}")),
+        _ => Err("`store` takes sqlite:./state/router.db or postgres://user@host/database".to_owned()),
+    }
+}
+
+/// The folder that `routes` names.
+pub(super) fn routes(file: &Path, value: Option<&Value>) -> Result<PathBuf, String> {
+    match value.map_or(Some("./routes"), Value::as_str) {
+        Some(folder) if !folder.is_empty() => Ok(resolve(file, folder)),
+        _ => Err("`routes` takes the folder of the scripts, e.g. ./routes".to_owned()),
+    }
+}
+
 /// A document with its file's name.
 pub(super) struct Reader<'a> {
     pub(super) name: String,
@@ -141,9 +185,6 @@ impl Reader<'_> {
                 problems.push(self.located(key, connectors::unknown_key(key, &TOP_KEYS)));
             }
         }
-        let text = |key: &str, default: &str| {
-            top.get(key).map_or_else(|| default.to_owned(), |value| value.as_str().unwrap_or_default().to_owned())
-        };
         let listen = match top.get("listen").map(|value| value.as_str().unwrap_or_default().parse::<SocketAddr>()) {
             None => None,
             Some(Ok(address)) => Some(address),
@@ -152,19 +193,13 @@ impl Reader<'_> {
                 None
             }
         };
-        let store_text = text("store", "sqlite:./state/router.db");
-        let store = match (store_text.strip_prefix("sqlite:"), store_text.split_once("://")) {
-            (Some(file), _) if !file.is_empty() => Ok(Place::Sqlite(resolve(path, file))),
-            (_, Some(("postgres" | "postgresql", _))) => {
-                Place::server(&store_text).map_err(|detail| format!("`store` {detail}"))
-            }
-            _ => Err(format!(
-                "`{store_text}` is no store; write sqlite:./state/router.db or postgres://user@host/database"
-            )),
-        };
-        let store = store.unwrap_or_else(|problem| {
+        let store = store(path, top.get("store")).unwrap_or_else(|problem| {
             problems.push(self.located("store", problem));
             Place::Sqlite(PathBuf::new())
+        });
+        let routes = routes(path, top.get("routes")).unwrap_or_else(|problem| {
+            problems.push(self.located("routes", problem));
+            PathBuf::new()
         });
         let rest: serde_json::Map<String, Value> = top
             .iter()
@@ -179,7 +214,7 @@ impl Reader<'_> {
             file: path.to_owned(),
             listen,
             store,
-            routes: resolve(path, &text("routes", "./routes")),
+            routes,
             sources: BTreeMap::new(),
             targets: BTreeMap::new(),
             service,
@@ -200,6 +235,7 @@ impl Reader<'_> {
                 Err(problem) => problems.push(problem),
             }
         }
+        problems.extend(self.service(&settings.service));
         problems.extend(self.ways_in_and_out(&settings));
         problems.extend(self.webhook_paths(&settings));
         problems.extend(self.restraints(&settings));
@@ -233,6 +269,11 @@ impl Reader<'_> {
             "sqs" => {
                 let keys = ["queue_url", "receivers", "wait_time", "visibility_timeout"];
                 let sqs: SqsSettings = self.typed(&path, own, &keys)?;
+                if !url::Url::parse(&sqs.queue_url).is_ok_and(|url| matches!(url.scheme(), "https" | "http")) {
+                    let problem = "queue_url is the queue's address, e.g. \
+                                   https://sqs.ap-southeast-2.amazonaws.com/111122223333/conformity-checks";
+                    return Err(self.located(&format!("{path}.queue_url"), problem));
+                }
                 if sqs.wait_time > Duration::from_secs(20) {
                     return Err(self.located(&format!("{path}.wait_time"), "SQS waits at most 20s"));
                 }
@@ -277,6 +318,9 @@ impl Reader<'_> {
             return Err(self.located(&format!("{path}.{key}"), connectors::unknown_key(key, &known)));
         }
         let common: Common = self.typed(&path, Value::Object(common), &known)?;
+        if let Some((key, problem)) = common.problem() {
+            return Err(self.located(&format!("{path}.{key}"), problem));
+        }
         let http = connectors::HttpOptions {
             cookies: false,
             timeout: common.timeout,
@@ -285,11 +329,6 @@ impl Reader<'_> {
             allow_http: common.allow_http,
             gate: None,
         };
-        if let Some(rate) = common.rate
-            && !(rate.per_second.is_finite() && rate.per_second > 0.0)
-        {
-            return Err(self.located(&format!("{path}.rate"), "per_second must be above 0"));
-        }
         let max_bytes = common.backlog.max_bytes.map_or(20_000_000_000, |bytes| bytes.0);
         let share = common.backlog.warn_at.as_deref().unwrap_or("80%");
         let share: u64 =
@@ -300,9 +339,9 @@ impl Reader<'_> {
         let lane = LaneSettings {
             rate: common.rate,
             timeout: common.timeout,
-            concurrency: common.concurrency.clamp(1, 64),
+            concurrency: common.concurrency,
             max_age: common.max_age,
-            attempts: common.attempts.max(1),
+            attempts: common.attempts,
             pause_after: common.pause_after,
             reconcile_wait: common.reconcile_wait,
             probe_interval: common.probe_interval,

@@ -52,6 +52,28 @@ fn the_defaults_are_those_of_the_contract() {
 fn a_value_that_can_not_be_is_refused_with_its_place_and_a_way_out() {
     for (target, place, problem) in [
         ("type: console, rate: { per_second: 0 }", "router.yaml:4:", "above 0"),
+        ("type: console, rate: { per_second: 1, burst: 0 }", "router.yaml:4:", "burst at least 1"),
+        ("type: console, timeout: 0s", "router.yaml:4:", "every request fails, e.g. 30s"),
+        ("type: console, concurrency: 0", "router.yaml:4:", "between 1 and 64"),
+        ("type: console, concurrency: 500", "router.yaml:4:", "between 1 and 64"),
+        ("type: console, attempts: 0", "router.yaml:4:", "at least 1"),
+        ("type: console, pause_after: 0", "router.yaml:4:", "at least 1"),
+        ("type: console, max_age: 0s", "router.yaml:4:", "nothing is ever sent"),
+        ("type: console, probe_interval: 0s", "router.yaml:4:", "e.g. 30s"),
+        ("type: console, backlog: { max_bytes: 0 }", "router.yaml:4:", "e.g. 20GB"),
+        ("type: console, max_age: 5", "router.yaml:4:", "`max_age` takes a duration such as 5s, not a number"),
+        (
+            "type: console, rate: 5",
+            "router.yaml:4:",
+            "`rate` takes a map such as { per_second: 5, burst: 10 }, not a number",
+        ),
+        ("type: console, concurrency: many", "router.yaml:4:", "`concurrency` takes a whole number, not text"),
+        ("type: console, allow_http: 3", "router.yaml:4:", "`allow_http` takes true or false, not a number"),
+        (
+            "type: jira, url: 'https://jira.example', token: x, project: SOC, priorities: { EXTRME: High }",
+            "router.yaml:4:",
+            "`EXTRME` is neither a score nor a risk",
+        ),
         ("type: console, backlog: { warn_at: lots }", "router.yaml:4:", "write e.g. 80%"),
         ("type: console, backlog: { when_full: drop }", "router.yaml:4:", "`pause` or `spill`"),
         ("type: console, backlog: { max_bytes: 3 apples }", "router.yaml:4:", "is no size"),
@@ -137,11 +159,57 @@ fn a_number_or_a_yes_may_come_from_the_environment_and_a_token_of_digits_stays_a
     assert_eq!((target.lane.attempts, target.lane.rate.expect("a rate").per_second), (6, 2.5));
     assert!(target.http.allow_http);
     let error = read("  out: { type: console, attempts: '${NO_SUCH_NAME_HERE:-many}' }\n").expect_err("no number");
-    assert!(error.contains("router.yaml:4:") && error.contains("expected u32") && !error.contains("many"), "{error}");
+    assert!(
+        error.contains("router.yaml:4:") && error.contains("takes a whole number") && !error.contains("many"),
+        "{error}"
+    );
 }
 
 #[test]
 fn an_unknown_key_deep_within_is_told_what_it_may_have_been_meant_for() {
     let error = read("  out: { type: console, rate: { per_secnd: 1 } }\n").expect_err("unknown");
     assert!(error.contains("router.yaml:4:") && error.contains("did you mean `per_second`?"), "{error}");
+}
+
+/// The settings with these lines at the top, and one target.
+fn read_top(lines: &str) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("router.yaml");
+    let yaml =
+        format!("{lines}\nsources: {{ a: {{ type: file, path: '-' }} }}\ntargets: {{ out: {{ type: console }} }}\n");
+    std::fs::write(&path, yaml).expect("written");
+    let problems = Settings::read(&path).expect_err(lines);
+    problems.iter().map(|problem| format!("{problem}\n")).collect()
+}
+
+#[test]
+fn what_the_service_can_not_do_is_refused_with_its_place_and_a_way_out() {
+    for (line, problem) in [
+        ("keep_decisions: 0s", "nothing is kept; write e.g. 30d"),
+        ("keep_resolved: 0s", "nothing is kept; write e.g. 30d"),
+        ("max_batch: 0", "at least 1"),
+        ("explain_url: why.example", "explain_url is an address, e.g. https://"),
+        ("store: 5", "`store` takes sqlite:./state/router.db or postgres://"),
+        ("store: mysql://host/db", "`store` takes sqlite:./state/router.db or postgres://"),
+        ("routes: 5", "`routes` takes the folder of the scripts, e.g. ./routes"),
+        ("routes:", "`routes` takes the folder of the scripts, e.g. ./routes"),
+        ("limits: { max_ops: 5 }", "did you mean `max_operations`?"),
+        ("dedupe_window: 5", "`dedupe_window` takes a duration such as 5s, not a number"),
+    ] {
+        let error = read_top(line);
+        assert!(error.contains("router.yaml:1:") && error.contains(problem), "{line}: {error}");
+    }
+    let error = read_sources("  a: { type: sqs, queue_url: my-queue }\n").expect_err("no address");
+    assert!(error.contains("router.yaml:3:") && error.contains("https://sqs."), "{error}");
+}
+
+#[test]
+fn every_name_that_is_not_set_is_told_at_once() {
+    let error = read(
+        "  soc: { type: jira, url: 'https://jira.example', token: '${NO_SUCH_TOKEN}', project: SOC }
+  hec: { type: splunk_hec, url: 'https://hec.example', token: '${NO_OTHER_TOKEN}' }\n",
+    )
+    .expect_err("two are not set");
+    assert!(error.contains("router.yaml:4:") && error.contains("NO_SUCH_TOKEN is not set"), "{error}");
+    assert!(error.contains("router.yaml:5:") && error.contains("NO_OTHER_TOKEN is not set"), "{error}");
 }

@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use aws_sdk_secretsmanager::{Client, config::Region, error::DisplayErrorContext};
+use aws_sdk_secretsmanager::{
+    Client,
+    config::Region,
+    error::{ProvideErrorMetadata, SdkError},
+};
 
 /// Long enough for the slowest way to credentials, short enough for a start that fails.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -56,6 +60,15 @@ fn whole(name: &str) -> Result<String, String> {
     Ok(text)
 }
 
+/// An error of AWS: what the service said, else every cause. The library's own long form repeats them in Rust's notation.
+pub fn in_words<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<E>) -> String {
+    if let (Some(code), Some(message)) = (error.code(), error.message()) {
+        return format!("{code}: {message}");
+    }
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 async fn fetch(name: &str) -> Result<String, String> {
     let mut config = aws_config::defaults(aws_config::BehaviorVersion::latest());
     // An ARN says where it is; a plain name is in the region of the environment.
@@ -69,7 +82,7 @@ async fn fetch(name: &str) -> Result<String, String> {
         .secret_id(name)
         .send()
         .await
-        .map_err(|error| format!("secret {name}: {}", DisplayErrorContext(error)))?;
+        .map_err(|error| format!("secret {name}: {}", in_words(&error)))?;
     match (answer.secret_string, answer.secret_binary) {
         (Some(text), _) => Ok(text.trim_end().to_owned()),
         (None, Some(bytes)) => {

@@ -1,15 +1,28 @@
 //! Durations and sizes as people write them.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use jiff::SignedDuration;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::Visitor};
 use serde_json::Value;
 
 /// `250ms 5s 2m 24h 7d`, as everywhere in router.yaml.
 pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    parse_duration(&text).map_err(serde::de::Error::custom)
+    deserializer.deserialize_str(InWords)
+}
+
+struct InWords;
+
+impl Visitor<'_> for InWords {
+    type Value = Duration;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a duration such as 5s")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Duration, E> {
+        parse_duration(text).map_err(E::custom)
+    }
 }
 
 /// `250ms 5s 2m 24h 7d`; the problem in words for anything else.

@@ -206,58 +206,82 @@ fn expand_all(value: &mut Value, expand: &dyn Fn(&str) -> Result<String, String>
     Some(())
 }
 
-/// Reads a document; `expand` gives the text of each scalar that holds `${`.
+/// Reads a document; `expand` gives the text of each scalar that holds `${`. The first problem, where there are several.
 pub fn read(path: &Path, text: &str, expand: &dyn Fn(&str) -> Result<String, String>) -> Result<Document, Located> {
+    read_all(path, text, expand).map_err(|mut problems| problems.swap_remove(0))
+}
+
+/// The router's configuration; every scalar that `expand` refuses is a problem.
+pub fn read_file(path: &Path, expand: &dyn Fn(&str) -> Result<String, String>) -> Result<Document, Vec<Located>> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let problem = format!("read it: {error}; name another with --config or FINDINGS_ROUTER_CONFIG");
+        vec![Located { file: path.display().to_string(), place: None, problem }]
+    })?;
+    read_all(path, &text, expand)
+}
+
+fn read_all(
+    path: &Path,
+    text: &str,
+    expand: &dyn Fn(&str) -> Result<String, String>,
+) -> Result<Document, Vec<Located>> {
     let file = path.display().to_string();
     let root: Spanned<Node> = serde_saphyr::from_str(text).map_err(|error| {
         let place = error.location().map(|at| (at.line(), at.column()));
-        let text = error.to_string();
-        // The library adds a picture of the place below the first line.
-        let problem = text.lines().next().unwrap_or("not YAML").to_owned();
-        Located { file: file.clone(), place, problem }
+        vec![Located { file: file.clone(), place, problem: in_words(&error.to_string()) }]
     })?;
-    let mut document = Document::default();
-    let value = convert(root, String::new(), &mut document, expand).map_err(|(place, problem)| Located {
-        file,
-        place: Some(place),
-        problem,
-    })?;
+    let mut reading = Reading { document: Document::default(), expand, file, problems: Vec::new() };
+    let value = reading.convert(root, String::new());
+    let Reading { mut document, problems, .. } = reading;
     document.value = value;
-    Ok(document)
+    if problems.is_empty() { Ok(document) } else { Err(problems) }
 }
 
-fn convert(
-    node: Spanned<Node>,
-    path: String,
-    document: &mut Document,
-    expand: &dyn Fn(&str) -> Result<String, String>,
-) -> Result<Value, (Place, String)> {
-    let place = (node.referenced.line(), node.referenced.column());
-    document.places.entry(path.clone()).or_insert(place);
-    let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-    Ok(match node.value.0 {
-        Shape::Scalar(Value::String(text)) if text.contains("${") => {
-            Value::String(expand(&text).map_err(|problem| (place, problem))?)
-        }
-        Shape::Scalar(value) => value,
-        Shape::List(list) => {
-            let mut values = Vec::with_capacity(list.len());
-            for (number, item) in list.into_iter().enumerate() {
-                values.push(convert(item, below(&number.to_string()), document, expand)?);
+/// What the library says, without the place (a [`Located`] has it), the picture below the first line, and what only a
+/// programmer could set.
+fn in_words(error: &str) -> String {
+    let line = error.lines().next().unwrap_or("not YAML");
+    let said = line.strip_prefix("error: line ").and_then(|rest| rest.split_once(": ")).map_or(line, |(_, said)| said);
+    said.split(", set DuplicateKeyPolicy").next().unwrap_or(said).to_owned()
+}
+
+struct Reading<'a> {
+    document: Document,
+    expand: &'a dyn Fn(&str) -> Result<String, String>,
+    file: String,
+    problems: Vec<Located>,
+}
+
+impl Reading<'_> {
+    fn convert(&mut self, node: Spanned<Node>, path: String) -> Value {
+        let place = (node.referenced.line(), node.referenced.column());
+        self.document.places.entry(path.clone()).or_insert(place);
+        let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+        match node.value.0 {
+            Shape::Scalar(Value::String(text)) if text.contains("${") => match (self.expand)(&text) {
+                Ok(text) => Value::String(text),
+                Err(problem) => {
+                    self.problems.push(Located { file: self.file.clone(), place: Some(place), problem });
+                    Value::Null
+                }
+            },
+            Shape::Scalar(value) => value,
+            Shape::List(list) => {
+                let items = list.into_iter().enumerate();
+                items.map(|(number, item)| self.convert(item, below(&number.to_string()))).collect()
             }
-            Value::Array(values)
-        }
-        Shape::Map(entries) => {
-            let mut map = serde_json::Map::new();
-            for (key, item) in entries {
-                let path = below(&key.value);
-                document.places.insert(path.clone(), (key.referenced.line(), key.referenced.column()));
-                let value = convert(item, path, document, expand)?;
-                map.insert(key.value, value);
+            Shape::Map(entries) => {
+                let mut map = serde_json::Map::new();
+                for (key, item) in entries {
+                    let path = below(&key.value);
+                    self.document.places.insert(path.clone(), (key.referenced.line(), key.referenced.column()));
+                    let value = self.convert(item, path);
+                    map.insert(key.value, value);
+                }
+                Value::Object(map)
             }
-            Value::Object(map)
         }
-    })
+    }
 }
 
 #[cfg(test)]
@@ -284,5 +308,12 @@ mod tests {
             assert!(read(Path::new("a.yaml"), text, &expand).is_err(), "{text}");
             assert_eq!(read_value(text, &expand), None, "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_once_with_its_place_and_without_what_only_a_programmer_could_set() {
+        let read = |text| read(Path::new("a.yaml"), text, &|_| Ok(String::new())).expect_err(text).to_string();
+        assert_eq!(read("a: 1\na: 2\n"), "a.yaml:2:1: duplicate mapping key: a");
+        assert_eq!(read("a: [1\n"), "a.yaml:1:4: unclosed bracket '['");
     }
 }

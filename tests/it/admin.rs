@@ -241,7 +241,7 @@ async fn an_admin_api_that_anybody_could_use_is_refused_with_2() {
     let good = std::fs::read_to_string(&path).expect("router.yaml");
     for (lines, expected) in [
         ("admin: { listen: \"127.0.0.1:9111\", token: short }", "16 characters"),
-        ("admin: { listen: \"127.0.0.1:9111\", token: 8341265783412657 }", "expected a string"),
+        ("admin: { listen: \"127.0.0.1:9111\", token: 8341265783412657 }", "`token` takes text, not a number"),
         ("admin: { listen: \"127.0.0.1:9111\" }", "missing field `token`"),
         ("admin: { listen: nowhere, token: 0123456789abcdef-x }", "invalid socket address"),
         ("listen: 127.0.0.1:9110\nadmin: { listen: \"127.0.0.1:9110\", token: 0123456789abcdef-x }", "of its own"),

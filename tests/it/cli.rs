@@ -276,3 +276,12 @@ async fn what_a_router_said_before_it_died_is_not_told_as_if_it_were_so_now() {
     assert!(text.contains("paused, no router"), "{text}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn shadow_scripts_that_can_not_be_read_are_told_by_a_check() {
+    let bench = Bench::start().await;
+    bench.settings("shadow_routes: ./nope");
+    let output = bench.output(&["check"]).await;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("FAILED shadow scripts: ") && text.contains("nope"), "{text}");
+}

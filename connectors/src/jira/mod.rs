@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use crate::{
     Connector, Content, Delivery, Found, Health, Http, HttpOptions, Ledger, LedgerState, Limits, Quota, Rate, Scope,
     UnknownPolicy, Verdict, Wanted,
-    config::{ConfigError, by_risk, duration},
+    config::{ConfigError, RISKS, by_risk, duration},
 };
 
 pub const KEYS: &[&str] = &[
@@ -169,6 +169,12 @@ impl JiraConfig {
         let token = self.token.expose_secret().trim();
         if token.is_empty() || token.contains(char::is_whitespace) {
             return Err(ConfigError::at("token", "token is empty or holds white space"));
+        }
+        let is_known = |key: &&String| key.parse::<i64>().is_ok() || RISKS.contains(&key.as_str());
+        if let Some(key) = self.priorities.keys().find(|key| !is_known(key)) {
+            let risks = RISKS.join(", ");
+            let problem = format!("`{key}` is neither a score nor a risk; write e.g. 90, or one of {risks}");
+            return Err(ConfigError::at("priorities", problem));
         }
         let http = Http::new(&self.url, options)?;
         let client = Client::new(http, self.deployment, self.email.as_deref(), token);
