@@ -173,11 +173,12 @@ async fn operate(
         }
     };
     let admin = match &settings.service.admin {
-        Some(admin) => Some(
-            admin::start(admin, Desk::new(store.with_a_reader_of_its_own()?, settings), stop.clone())
-                .await
-                .map_err(|error| ServiceError::Listen { setting: "admin.listen", address: admin.listen, error })?,
-        ),
+        Some(admin) => {
+            let targets = settings.targets.iter().map(|(name, target)| (name, &target.kind));
+            let desk = Desk::new(store.with_a_reader_of_its_own()?, targets, &settings.service.silences);
+            let failed = |error| ServiceError::Listen { setting: "admin.listen", address: admin.listen, error };
+            Some(admin::start(admin, desk, stop.clone()).await.map_err(failed)?)
+        }
         None => None,
     };
     let give_up = CancellationToken::new();

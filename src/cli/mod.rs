@@ -21,7 +21,11 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{operate::OperateError, telemetry::LogFormat};
+use crate::{
+    operate::OperateError,
+    settings::{Located, Outline, Settings},
+    telemetry::LogFormat,
+};
 
 /// Exit statuses of the contract.
 pub const DONE: u8 = 0;
@@ -174,13 +178,13 @@ enum FindingsCommand {
     #[command(after_help = "Examples:\n  findings-router findings list --state failing --rule S3-001\n  \
                             findings-router findings list --account payments-prod --limit 500 --format json")]
     List {
-        /// failing, suppressed or resolved.
-        #[arg(long)]
-        state: Option<String>,
+        /// Only those in this state.
+        #[arg(long, value_enum, ignore_case = true)]
+        state: Option<store::State>,
         /// Account id or name.
         #[arg(long)]
         account: Option<String>,
-        /// Rule id, e.g. S3-001.
+        /// Rule id, e.g. S3-001, in capitals or not.
         #[arg(long)]
         rule: Option<String>,
         /// Rows at most.
@@ -338,6 +342,7 @@ where
         Command::Findings(FindingsCommand::Storms) => storms::list(&cli.common),
         Command::Findings(FindingsCommand::Release { rule, author }) => storms::release(&cli.common, &rule, &author),
         Command::Findings(FindingsCommand::List { state, account, rule, limit }) => {
+            let state = state.map(store::State::word);
             store::list(&cli.common, crate::store::FindingFilter { state, account, rule, limit })
         }
         Command::Findings(FindingsCommand::Report(args)) => noise::report(&cli.common, args),
@@ -360,10 +365,17 @@ where
     }
 }
 
-fn settings(common: &Common) -> Result<crate::settings::Settings, Failure> {
-    crate::settings::Settings::read(&common.config).map_err(|problems| {
-        Failure::invalid(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join(PROBLEM))
-    })
+fn settings(common: &Common) -> Result<Settings, Failure> {
+    Settings::read(&common.config).map_err(unreadable)
+}
+
+/// What a command needs of router.yaml that contacts nothing: nobody who reads has every secret.
+fn outline(common: &Common) -> Result<Outline, Failure> {
+    Outline::read(&common.config).map_err(unreadable)
+}
+
+fn unreadable(problems: Vec<Located>) -> Failure {
+    Failure::invalid(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join(PROBLEM))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::{Common, DONE, Failure, Format, Outcome, print, settings};
+use super::{Common, DONE, Failure, Format, Outcome, outline, print, store::open};
 use crate::{
     clock::now_ms,
     report::{Allowed, html, markdown, patches, plain_text, report as count},
     restraint::BudgetSettings,
-    store::{Access, Store},
 };
 
 /// Interrupts for each owner and day, where nobody says how many.
@@ -56,9 +55,8 @@ fn allowed(asked: Option<usize>, settings: Option<&BudgetSettings>) -> Allowed {
 }
 
 pub fn report(common: &Common, args: NoiseArgs) -> Outcome {
-    let settings = settings(common)?;
-    let allowed = allowed(args.budget, settings.service.budget.as_ref());
-    let store = Store::open(&settings.store, Access::Command)?;
+    let allowed = allowed(args.budget, outline(common)?.budget.as_ref());
+    let store = open(common)?;
     let now = now_ms();
     let from = now - i64::from(args.days) * 86_400_000;
     let (findings, interrupts, tickets) = (store.noise_findings()?, store.told_since(from)?, store.open_tickets()?);

@@ -4,13 +4,12 @@ use std::{io::Read, path::PathBuf, sync::Arc};
 
 use serde_json::json;
 
-use super::{Common, DONE, FAILED, Failure, Format, Outcome, RoutesCommand, print};
+use super::{Common, DONE, FAILED, Failure, Format, Outcome, RoutesCommand, outline, print};
 use crate::{
     clock::now_ms,
     decode::decode,
     finding::{Change, History, RawMessage},
     route::{RouteError, RouteLimits, Routes},
-    settings::{Outline, Settings},
 };
 
 pub fn routes(common: &Common, command: RoutesCommand) -> Outcome {
@@ -24,23 +23,12 @@ pub fn routes(common: &Common, command: RoutesCommand) -> Outcome {
 
 /// The directory that was named, else that of the configuration, else ./routes.
 pub(super) fn load(common: &Common, dir: Option<PathBuf>) -> Result<(Routes, RouteLimits), Failure> {
-    let (dir, limits) = match dir {
+    let outline = if common.config.exists() { Some(outline(common)?) } else { None };
+    let (dir, limits) = match (dir, outline) {
         // What scripts may cost is router.yaml's to say; the targets that it names are those of its own scripts.
-        Some(dir) if common.config.exists() => {
-            let outline = Outline::read(&common.config).map_err(|problems| {
-                Failure::invalid(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: "))
-            })?;
-            (dir, RouteLimits { targets: None, ..outline.limits })
-        }
-        Some(dir) => (dir, RouteLimits::default()),
-        None if common.config.exists() => {
-            let settings = Settings::read(&common.config).map_err(|problems| {
-                Failure::invalid(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: "))
-            })?;
-            let limits = settings.route_limits();
-            (settings.routes, limits)
-        }
-        None => (PathBuf::from("./routes"), RouteLimits::default()),
+        (Some(dir), Some(outline)) => (dir, RouteLimits { targets: None, ..outline.limits }),
+        (None, Some(outline)) => (outline.routes, outline.limits),
+        (dir, None) => (dir.unwrap_or_else(|| PathBuf::from("./routes")), RouteLimits::default()),
     };
     Ok((Routes::load(&dir, &limits).map_err(invalid)?, limits))
 }

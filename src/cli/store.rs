@@ -1,25 +1,49 @@
 //! Commands over the store; they work beside a running router.
 
+use clap::ValueEnum;
 use serde_json::json;
 
 use super::{
-    Common, DONE, DeadLettersCommand, FAILED, Failure, Format, Outcome, TargetsCommand, print, runtime, settings,
+    Common, DONE, DeadLettersCommand, FAILED, Failure, Format, Outcome, TargetsCommand, outline, print, runtime,
     tree::{self, Tree},
+    unreadable,
 };
 use crate::{
     clock::now_ms,
     operate::{Desk, LetterResult, Letters},
     route::Decision,
+    settings::store_place,
     store::{Access, FindingDetail, FindingFilter, Store, TargetRow},
 };
 
 pub(super) fn open(common: &Common) -> Result<Store, Failure> {
-    Ok(Store::open(&settings(common)?.store, Access::Command)?)
+    let place = store_place(&common.config).map_err(unreadable)?;
+    Ok(Store::open(&place, Access::Command)?)
 }
 
 pub(super) fn desk(common: &Common) -> Result<Desk, Failure> {
-    let settings = settings(common)?;
-    Ok(Desk::new(Store::open(&settings.store, Access::Command)?, &settings))
+    let outline = outline(common)?;
+    Ok(Desk::new(open(common)?, &outline.targets, &outline.silences))
+}
+
+/// States of `findings list`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum State {
+    Failing,
+    Suppressed,
+    Resolved,
+}
+
+impl State {
+    /// As the store has it.
+    pub fn word(self) -> String {
+        match self {
+            Self::Failing => "failing",
+            Self::Suppressed => "suppressed",
+            Self::Resolved => "resolved",
+        }
+        .to_owned()
+    }
 }
 
 pub fn list(common: &Common, filter: FindingFilter) -> Outcome {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Common, DONE, Failure, Format, Outcome, print, runtime, settings, store};
+use super::{Common, DONE, Failure, Format, Outcome, outline, print, runtime, store};
 use crate::{clock::now_ms, store::StormRow};
 
 /// How far back those that were released are listed.
@@ -45,7 +45,7 @@ pub fn release(common: &Common, rule: &str, author: &str) -> Outcome {
     let released =
         runtime()?.block_on(store::open(common)?.release_storm(rule.to_owned(), author.to_owned(), now_ms()))?;
     let Some(storm) = released else {
-        let off = if settings(common)?.service.storms.is_none() { "; `storms:` is not set in router.yaml" } else { "" };
+        let off = if outline(common)?.storms.is_none() { "; `storms:` is not set in router.yaml" } else { "" };
         return Err(Failure::failed(format!("{rule} is not held; `findings storms` shows what is{off}")));
     };
     if common.format == Format::Json {

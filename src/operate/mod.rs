@@ -11,7 +11,7 @@ pub use silences::{Added, SilenceRequest};
 
 use crate::{
     clock::now_ms,
-    settings::Settings,
+    settings::SilenceSettings,
     store::{Retried, Store, StoreError},
 };
 
@@ -66,10 +66,15 @@ impl LetterResult {
 const MISSING: &str = "missing";
 
 impl Desk {
-    pub fn new(store: Store, settings: &Settings) -> Self {
+    /// `targets`: each with its type.
+    pub fn new<'a>(
+        store: Store,
+        targets: impl IntoIterator<Item = (&'a String, &'a String)>,
+        silences: &SilenceSettings,
+    ) -> Self {
         let read = |kind: &str| connectors::content_kind(kind) == ContentKind::Notice;
-        let targets = settings.targets.iter().map(|(name, target)| (name.clone(), read(&target.kind))).collect();
-        Self { store, targets, longest: settings.service.silences.max }
+        let targets = targets.into_iter().map(|(name, kind)| (name.clone(), read(kind))).collect();
+        Self { store, targets, longest: silences.max }
     }
 
     /// Sends dead letters through again.
@@ -105,8 +110,11 @@ impl Desk {
         }
     }
 
-    /// Holds a target's rows back, or lets them go; survives restarts.
+    /// Holds a target's rows back, or lets them go; survives restarts, and may come before a router has run with it.
     pub async fn pause(&self, target: &str, paused: bool) -> Result<(), OperateError> {
+        if self.targets.contains_key(target) {
+            self.store.register_targets(vec![target.to_owned()]).await?;
+        }
         if self.store.pause_target(target.to_owned(), paused).await? {
             return Ok(());
         }

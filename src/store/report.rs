@@ -163,7 +163,7 @@ impl Store {
             let rows = connection
                 .prepare(&format!(
                     "SELECT {FINDING} FROM findings WHERE (CAST(?1 AS TEXT) IS NULL OR state = ?1)
-                     AND (CAST(?2 AS TEXT) IS NULL OR account_id = ?2 OR account_name = ?2) AND (CAST(?3 AS TEXT) IS NULL OR rule_id = ?3)
+                     AND (CAST(?2 AS TEXT) IS NULL OR account_id = ?2 OR account_name = ?2) AND (CAST(?3 AS TEXT) IS NULL OR UPPER(rule_id) = UPPER(?3))
                      ORDER BY state = 'failing' DESC, score DESC, updated_at DESC LIMIT ?4"
                 ))?
                 .query_map(

@@ -260,6 +260,63 @@ async fn the_example_of_the_compose_file_reaches_every_target_it_names() {
     assert_eq!((bench.sims.jira.issues().len(), bench.sims.slack.messages().len()), (1, 1));
     assert_eq!(bench.sims.splunk.count(), 2, "the second copy of each is a duplicate");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_over_the_store_need_no_secret_of_a_target() {
+    let bench = Bench::start().await;
+    bench.sims.aws.send(&bench.queue, &check("root", "FAILURE", T));
+    bench.settle().await;
+    let path = bench.folder().join("router.yaml");
+    let yaml = std::fs::read_to_string(&path).expect("router.yaml");
+    std::fs::write(&path, yaml.replace("jira-token", "\"${NOT_SET_ANYWHERE}\"")).expect("written");
+    let event = bench.folder().join("event.json");
+    std::fs::write(&event, check("root", "FAILURE", T)).expect("written");
+    let event = event.display().to_string();
+    for args in [
+        &["findings", "list"][..],
+        &["findings", "report"],
+        &["findings", "storms"],
+        &["explain", "ccc:e1234fad:IAM-001:IAM:global:root"],
+        &["targets", "list"],
+        &["targets", "pause", "soc"],
+        &["dead-letters", "list"],
+        &["silences", "list"],
+        &["silences", "add", "--match", "env=dev", "--for", "1h", "--reason", "test", "--author", "ann"],
+        &["routes", "shadow"],
+        &["routes", "explain", &event],
+    ] {
+        let output = bench.output(args).await;
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    // The way to the store is no secret of a target.
+    let yaml = std::fs::read_to_string(&path).expect("router.yaml");
+    std::fs::write(
+        &path,
+        format!("store: \"postgres://u:${{NO_PASSWORD}}@host/db\"\n{}", &yaml[yaml.find("routes:").expect("routes")..]),
+    )
+    .expect("written");
+    let output = bench.output(&["findings", "list"]).await;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.code() == Some(2) && text.contains("router.yaml:1:") && text.contains("NO_PASSWORD is not set"),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn findings_are_chosen_by_state_and_rule_in_any_case_and_a_state_that_is_none_is_refused() {
+    let bench = Bench::start().await;
+    bench.sims.aws.send(&bench.queue, &check("root", "FAILURE", T));
+    bench.settle().await;
+    let found = bench.json(&["findings", "list", "--state", "FAILING", "--rule", "iam-001"]).await;
+    assert_eq!(found.as_array().map(Vec::len), Some(1), "{found}");
+    let none = bench.json(&["findings", "list", "--state", "resolved"]).await;
+    assert_eq!(none.as_array().map(Vec::len), Some(0), "{none}");
+    let refused = bench.output(&["findings", "list", "--state", "bogus"]).await;
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(2) && text.contains("failing, suppressed, resolved"), "{text}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_router_said_before_it_died_is_not_told_as_if_it_were_so_now() {
     let bench = Bench::start().await;

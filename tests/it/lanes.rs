@@ -414,3 +414,24 @@ async fn a_target_that_is_down_is_called_failing_with_its_reason_and_open_after_
     stop(router);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_may_be_paused_before_a_router_has_run_with_it_and_an_end_names_what_it_keeps() {
+    let bench = Bench::start().await;
+    let path = bench.folder().join("router.yaml");
+    let yaml = std::fs::read_to_string(&path).expect("router.yaml");
+    let without = yaml.replace("  soc: {", "  tickets: {");
+    std::fs::write(&path, without).expect("written");
+    bench.settle().await;
+    std::fs::write(&path, yaml).expect("written");
+    let paused = bench.output(&["targets", "pause", "soc"]).await;
+    assert!(paused.status.success(), "{}", String::from_utf8_lossy(&paused.stderr));
+    let missing = bench.output(&["targets", "pause", "sco"]).await;
+    let text = String::from_utf8_lossy(&missing.stderr).into_owned();
+    assert!(!missing.status.success() && text.contains("did you mean `soc`?"), "{text}");
+    bench.sims.aws.send(&bench.queue, &check("root", "FAILURE", T));
+    let ended = bench.output(&["run", "--until-idle", "300ms", "--log-format", "json"]).await;
+    let log = String::from_utf8_lossy(&ended.stderr).into_owned();
+    let said = log.lines().find(|line| line.contains("rows stay in the store")).expect(&log);
+    assert!(ended.status.success() && said.contains("paused by an operator") && said.contains("\"soc\""), "{said}");
+    assert!(bench.sims.jira.issues().is_empty());
+}
