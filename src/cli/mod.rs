@@ -157,7 +157,8 @@ enum RoutesCommand {
     Test(routes_test::TestArgs),
     /// Shows what each script decides on one event, and why.
     #[command(after_help = "Examples:\n  findings-router routes explain event.json\n  \
-                            aws sqs receive-message --queue-url $URL | findings-router routes explain - --routes ./routes")]
+                            aws sqs receive-message --queue-url $URL --query 'Messages[0].Body' --output text | \
+                            findings-router routes explain - --routes ./routes")]
     Explain {
         /// File with the event in any envelope; `-` is standard input.
         file: String,

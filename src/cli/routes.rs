@@ -61,6 +61,12 @@ fn explain(common: &Common, file: &str, dir: Option<PathBuf>) -> Outcome {
             json!({ "check_id": finding.id, "event_id": finding.event_id, "change": change, "decision": decision }),
         );
     }
+    for _ in 0..decoded.tests {
+        if common.format == Format::Text {
+            print::outln!("a test message of Conformity: it is counted, and nothing is decided");
+        }
+        reports.push(json!({ "test_message": true }));
+    }
     for rejected in &decoded.rejected {
         if common.format == Format::Text {
             print::outln!("not a check: {}", rejected.reason);

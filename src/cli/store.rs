@@ -111,6 +111,12 @@ fn story(detail: &FindingDetail, lanes: &[TargetRow]) -> Tree {
             text(&hold["reason"])
         ));
     }
+    for letter in &detail.dead_letters {
+        let target = letter.target.as_ref().map_or_else(String::new, |target| format!(" to {target}"));
+        let mut parked = Tree::leaf(format!("dead letter {} ({}{target}): `{}`", letter.id, letter.kind, letter.retry));
+        parked.add(format!("{} {}", print::time(letter.at), letter.reason));
+        tree.under.push(parked);
+    }
     for row in &detail.decisions {
         let decision = serde_json::from_value::<Decision>(row.trace.clone()).unwrap_or_default();
         tree.under.push(tree::decision(format!("{} {}", print::time(row.at), row.change), &decision));
@@ -227,10 +233,11 @@ pub fn dead_letters(common: &Common, command: DeadLettersCommand) -> Outcome {
                 print::json(&letter);
             } else {
                 print::outln!(
-                    "{} {} {}\n{}\n{}\n\n{}",
+                    "{} {} {} {}\n{}\n{}\n\n{}",
                     letter.id,
                     print::time(letter.at),
                     letter.kind,
+                    letter.target.or(letter.source).unwrap_or_default(),
                     print::plain(&letter.reason),
                     letter.meta,
                     print::plain(&letter.body)

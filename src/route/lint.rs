@@ -120,6 +120,16 @@ fn suggestion(word: &str, known: &[&str]) -> String {
     near(word, known.iter().copied()).map_or_else(String::new, |known| format!("; did you mean `{known}`?"))
 }
 
+/// What there is, after what there is not.
+fn instead(word: &str, known: &[&str]) -> String {
+    let all = known.join(", ");
+    match suggestion(word, known) {
+        _ if known.is_empty() => "; there are none".to_owned(),
+        near if near.is_empty() => format!("; there are: {all}"),
+        near => format!("{near} There are: {all}"),
+    }
+}
+
 struct Reader<'a> {
     file: String,
     limits: &'a RouteLimits,
@@ -310,9 +320,7 @@ impl Reader<'_> {
                 {
                     let mut names: Vec<&str> = known.iter().map(String::as_str).collect();
                     names.sort_unstable();
-                    let near = suggestion(target, &names);
-                    let problem = format!("there is no target `{target}`{near} There are: {}", names.join(", "));
-                    self.say(Level::Error, at, problem);
+                    self.say(Level::Error, at, format!("there is no target `{target}`{}", instead(target, &names)));
                 }
                 if let Some(Expr::Map(options, _)) = call.args.get(1) {
                     for (option, value) in &options.0 {
@@ -324,13 +332,8 @@ impl Reader<'_> {
                 if let Some((table, at)) = text(0)
                     && !self.tables.names().contains(&table)
                 {
-                    let names = self.tables.names();
-                    let near = suggestion(table, &names);
-                    self.say(
-                        Level::Error,
-                        at,
-                        format!("there is no table `{table}`{near} There are: {}", names.join(", ")),
-                    );
+                    let instead = instead(table, &self.tables.names());
+                    self.say(Level::Error, at, format!("there is no table `{table}`{instead}"));
                 }
             }
             ("hold", 2) => {

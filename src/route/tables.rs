@@ -62,6 +62,7 @@ impl Tables {
     pub fn lookup(&self, table: &str, key: &str) -> Result<Dynamic, String> {
         match self.tables.get(table) {
             Some(rows) => Ok(rows.get(key).cloned().unwrap_or_else(|| Dynamic::from(Map::new()))),
+            None if self.tables.is_empty() => Err(format!("there is no table `{table}`; there are none")),
             None => Err(format!("there is no table `{table}`; there are: {}", self.names().join(", "))),
         }
     }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::sql::{self, Connection, OptionalExtension, Row, params};
-use super::{Store, StoreError, server};
+use super::{LetterRow, Store, StoreError, letters, server};
 
 /// One line of `findings list`. Times are milliseconds since the epoch.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -52,6 +52,8 @@ pub struct FindingDetail {
     pub answers: Vec<AnswerRow>,
     pub ledger: Vec<serde_json::Value>,
     pub holds: Vec<serde_json::Value>,
+    /// What of it was parked, the newest first.
+    pub dead_letters: Vec<LetterRow>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -221,6 +223,7 @@ impl Store {
                 answers: answers(connection, id)?,
                 ledger,
                 holds: holds(connection, id)?,
+                dead_letters: letters::of_finding(connection, id, check_id)?,
             }))
         })
     }

@@ -334,6 +334,21 @@ async fn what_a_router_said_before_it_died_is_not_told_as_if_it_were_so_now() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_no_check_is_named_with_its_source() {
+    let bench = Bench::start().await;
+    bench.sims.aws.send(&bench.queue, "garbage");
+    bench.settle().await;
+    let shown = bench.output(&["dead-letters", "show", "1"]).await;
+    let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(text.lines().next().is_some_and(|line| line.ends_with("message checks")), "{text}");
+    let event = bench.folder().join("event");
+    std::fs::write(&event, "Test Message from Cloud Conformity").expect("written");
+    let explained = bench.output(&["routes", "explain", &event.display().to_string()]).await;
+    let text = String::from_utf8_lossy(&explained.stdout).into_owned();
+    assert!(explained.status.success() && text.contains("a test message of Conformity"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn shadow_scripts_that_can_not_be_read_are_told_by_a_check() {
     let bench = Bench::start().await;
     bench.settings("shadow_routes: ./nope");

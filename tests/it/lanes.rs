@@ -329,6 +329,13 @@ async fn what_could_go_out_for_longer_than_max_age_and_did_not_is_parked_with_th
     let letters = bench.json(&["dead-letters", "list"]).await;
     let reason = letters[0]["reason"].as_str().unwrap_or_default();
     assert!(reason.contains("older than max_age") && reason.contains("upstream is gone"), "{letters}");
+    let id = letters[0]["id"].as_i64().expect("its number");
+    let detail = bench.json(&["explain", "ccc:e1234fad:IAM-001:IAM:global:root"]).await;
+    let retry = format!("findings-router dead-letters retry {id}");
+    assert_eq!(detail["dead_letters"][0]["retry"], retry, "{detail}");
+    let tree = bench.output(&["explain", "ccc:e1234fad:IAM-001:IAM:global:root"]).await;
+    let tree = String::from_utf8_lossy(&tree.stdout).into_owned();
+    assert!(tree.contains(&format!("dead letter {id} (delivery to soc): `{retry}`")), "{tree}");
     // Sent through again it arrives, once the target is well.
     bench.sims.jira.clear_faults();
     bench.json(&["dead-letters", "retry", "--all"]).await;
