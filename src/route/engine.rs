@@ -13,12 +13,12 @@ use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString, Map, NativeCallConte
 
 use super::{RouteLimits, tables::Tables, view};
 
-/// What `send`, `skip` and `hold` return.
+/// What `send`, `skip` and `hold` return, and where they were called.
 #[derive(Clone, Debug)]
 pub enum Said {
-    Send { target: ImmutableString, options: Map, line: Option<usize> },
-    Skip { reason: ImmutableString, line: Option<usize> },
-    Hold { duration: ImmutableString, reason: ImmutableString },
+    Send { target: ImmutableString, options: Map, at: Position },
+    Skip { reason: ImmutableString, at: Position },
+    Hold { duration: ImmutableString, reason: ImmutableString, at: Position },
 }
 
 thread_local! {
@@ -73,21 +73,24 @@ pub fn build(limits: &RouteLimits, tables: Arc<Tables>) -> Engine {
     let entries = limits.max_array.min(limits.max_map) / 2;
     view::register(&mut engine, view::Shown { text: limits.max_string / 2, entries });
     engine.register_type_with_name::<Said>("Action");
-    let line = |context: &NativeCallContext<'_>| context.call_position().line();
     without_clock(&mut engine);
-    engine.register_fn("send", move |context: NativeCallContext<'_>, target: ImmutableString| Said::Send {
+    engine.register_fn("send", |context: NativeCallContext<'_>, target: ImmutableString| Said::Send {
         target,
         options: Map::new(),
-        line: line(&context),
+        at: context.call_position(),
     });
-    engine.register_fn("send", move |context: NativeCallContext<'_>, target: ImmutableString, options: Map| {
-        Said::Send { target, options, line: line(&context) }
+    engine.register_fn("send", |context: NativeCallContext<'_>, target: ImmutableString, options: Map| Said::Send {
+        target,
+        options,
+        at: context.call_position(),
     });
-    engine.register_fn("skip", move |context: NativeCallContext<'_>, reason: ImmutableString| Said::Skip {
+    engine.register_fn("skip", |context: NativeCallContext<'_>, reason: ImmutableString| Said::Skip {
         reason,
-        line: line(&context),
+        at: context.call_position(),
     });
-    engine.register_fn("hold", |duration: ImmutableString, reason: ImmutableString| Said::Hold { duration, reason });
+    engine.register_fn("hold", |context: NativeCallContext<'_>, duration: ImmutableString, reason: ImmutableString| {
+        Said::Hold { duration, reason, at: context.call_position() }
+    });
     engine.register_fn("log", log);
     engine.register_fn("lookup", move |table: &str, key: &str| -> Fails<Dynamic> {
         tables.lookup(table, key).or_else(fail)

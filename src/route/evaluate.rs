@@ -65,10 +65,10 @@ impl Routes {
             let called = self.call(script, "route", limits, finding.received_at, &mut args, &mut decision);
             if let Some(value) = called {
                 let before = (decision.actions.len(), decision.skips.len());
-                if let Err(problem) = self.take(script, value, held, limits, &mut decision) {
+                if let Err((at, problem)) = self.take(script, value, held, limits, &mut decision) {
                     decision.actions.truncate(before.0);
                     decision.skips.truncate(before.1);
-                    decision.failures.push(self.failure(script, position_of(script, "route"), problem));
+                    decision.failures.push(self.failure(script, at, problem));
                 }
             }
         }
@@ -160,6 +160,7 @@ impl Routes {
         ScriptFailure { script: script.name.clone(), at, reason }
     }
 
+    /// Takes what a script returned into the decision; what is wrong with it, and where it was said.
     fn take(
         &self,
         script: &Script,
@@ -167,7 +168,7 @@ impl Routes {
         held: bool,
         limits: &RouteLimits,
         decision: &mut Decision,
-    ) -> Result<(), String> {
+    ) -> Result<(), (Position, String)> {
         if value.is_unit() {
             return Ok(());
         }
@@ -179,37 +180,40 @@ impl Routes {
         }
         let kind = value.type_name();
         let Some(said) = value.try_cast::<Said>() else {
-            return Err(format!("route must return send(…), skip(…), hold(…) or an array of them, not {kind}"));
+            let problem = format!("route must return send(…), skip(…), hold(…) or an array of them, not {kind}");
+            return Err((position_of(script, "route"), problem));
         };
         match said {
-            Said::Send { target, options, line } => {
+            Said::Send { target, options, at } => {
                 if let Some(known) = &limits.targets
                     && !known.contains(target.as_str())
                 {
                     let mut names: Vec<_> = known.iter().map(String::as_str).collect();
                     names.sort_unstable();
-                    return Err(format!("there is no target `{target}`; there are: {}", names.join(", ")));
+                    return Err((at, format!("there is no target `{target}`; there are: {}", names.join(", "))));
                 }
                 let send = Send {
                     script: script.name.clone(),
-                    line,
+                    line: at.line(),
                     target: target.into_owned(),
                     priority: u8::try_from(decision.score.clamp(0, 100)).unwrap_or(0),
                     ..Send::default()
                 };
-                decision.actions.push(Action::Send(Box::new(with_options(send, options)?)));
+                let send = with_options(send, options).map_err(|problem| (at, problem))?;
+                decision.actions.push(Action::Send(Box::new(send)));
             }
-            Said::Skip { reason, line } => {
-                decision.skips.push(Skip { script: script.name.clone(), line, reason: reason.to_string() });
+            Said::Skip { reason, at } => {
+                decision.skips.push(Skip { script: script.name.clone(), line: at.line(), reason: reason.to_string() });
             }
-            Said::Hold { duration, reason } => {
-                let wait = parse_duration(&duration)?;
+            Said::Hold { duration, reason, at } => {
+                let wait = parse_duration(&duration).map_err(|problem| (at, problem))?;
                 if held {
-                    return Err("it holds a finding whose hold is over (finding.held): it must decide now".to_owned());
+                    let problem = "it holds a finding whose hold is over (finding.held): it must decide now";
+                    return Err((at, problem.to_owned()));
                 }
                 if wait > limits.max_hold {
                     let most = limits.max_hold.as_secs() / 3600;
-                    return Err(format!("a hold of {duration} is longer than limits.max_hold, {most} h"));
+                    return Err((at, format!("a hold of {duration} is longer than limits.max_hold, {most} h")));
                 }
                 let for_ms = crate::clock::millis(wait);
                 decision.actions.push(Action::Hold { script: script.name.clone(), for_ms, reason: reason.to_string() });

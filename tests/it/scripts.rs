@@ -151,6 +151,15 @@ fn a_failing_script_parks_only_its_own_decision() {
 }
 
 #[test]
+fn what_a_script_may_not_say_is_found_where_it_says_so() {
+    for said in ["send(\"siem\", #{ priorty: 1 })", "hold(\"soon\", \"x\")", "hold(\"9999d\", \"x\")"] {
+        let script = format!("fn route(finding) {{\n  let other = 1;\n  [skip(\"no\"),\n   {said}]\n}}");
+        let decision = decide(&[("a.rhai", &script)]).expect("compiles");
+        assert_eq!(decision.failures[0].at, "a.rhai:4:4", "{said}: {:?}", decision.failures);
+    }
+}
+
+#[test]
 fn a_script_leaves_nothing_behind_for_the_next_finding() {
     // Text that looks like state at file level is refused or evaluated anew: both calls decide the same.
     let scripts = [("a.rhai", "fn route(finding) { let n = 0; n += 1; skip(`${n}`) }")];
