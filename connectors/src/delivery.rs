@@ -318,6 +318,20 @@ pub enum Health {
     },
 }
 
+impl From<Verdict> for Health {
+    /// What a request that was sent as a probe says of the target.
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Delivered { warning, .. } => Self::Ok { detail: warning.unwrap_or_default() },
+            Verdict::PermanentItem { detail } | Verdict::PermanentTarget { detail } => Self::Misconfigured { detail },
+            Verdict::Transient { detail, .. } | Verdict::Ambiguous { detail } => Self::Unreachable { detail },
+            Verdict::Throttled { after, .. } | Verdict::Limited { after, .. } => {
+                Self::Unreachable { detail: format!("it takes nothing for {} s", after.as_secs().max(1)) }
+            }
+        }
+    }
+}
+
 /// `hex(sha256(key))[0..32]`: what stands at the target instead of the raw key, which may hold any character.
 pub fn fingerprint(key: &str) -> String {
     hex::encode(&Sha256::digest(key.as_bytes())[..16])

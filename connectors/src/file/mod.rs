@@ -2,8 +2,8 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::Write,
-    path::PathBuf,
+    io::{ErrorKind, Write},
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -71,6 +71,27 @@ impl JsonLines {
         }
     }
 
+    /// Whether it can be written; a file that is not there is not made for the question.
+    fn is_writable(&self) -> std::io::Result<()> {
+        let Out::File { path, .. } = &self.out else { return Ok(()) };
+        match OpenOptions::new().append(true).open(path) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let folders = path
+                    .ancestors()
+                    .skip(1)
+                    .map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+                let nearest = folders.into_iter().find_map(|folder| std::fs::metadata(folder).ok());
+                match nearest {
+                    Some(folder) if !folder.is_dir() => Err(ErrorKind::NotADirectory.into()),
+                    Some(folder) if folder.permissions().readonly() => Err(ErrorKind::PermissionDenied.into()),
+                    _ => Ok(()),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     fn name(&self) -> String {
         match &self.out {
             Out::Console => "standard output".to_owned(),
@@ -123,9 +144,25 @@ impl Connector for JsonLines {
     }
 
     async fn probe(&self, _quota: &dyn Quota) -> Health {
-        match self.append("") {
+        match self.is_writable() {
             Ok(()) => Health::Ok { detail: format!("{} can be written", self.name()) },
             Err(error) => Health::Misconfigured { detail: format!("{}: {error}", self.name()) },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_makes_no_file_and_still_says_where_none_can_be() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |path: &str| FileConfig { path: folder.path().join(path) }.connect().expect("valid");
+        assert!(at("out/checks.jsonl").is_writable().is_ok());
+        assert!(!folder.path().join("out").exists());
+        at("checks.jsonl").append("{}\n").expect("written");
+        assert!(at("checks.jsonl").is_writable().is_ok());
+        assert!(at("checks.jsonl/below").is_writable().is_err());
     }
 }

@@ -249,10 +249,7 @@ impl Connector for Jira {
         };
         match checks.await {
             Ok(project) => Health::Ok { detail: format!("project {} ({})", self.config.project, project["name"]) },
-            Err(Verdict::PermanentTarget { detail } | Verdict::PermanentItem { detail }) => {
-                Health::Misconfigured { detail }
-            }
-            Err(verdict) => Health::Unreachable { detail: format!("{verdict:?}") },
+            Err(verdict) => verdict.into(),
         }
     }
 }

@@ -360,9 +360,9 @@ impl Connector for Slack {
         }
         match self.call("auth.test", &json!({}), "", 0, quota).await {
             Said::Ok(body) => Health::Ok { detail: format!("bot {} of {}", body["user"], body["team"]) },
-            Said::Verdict(Verdict::PermanentTarget { detail }) => Health::Misconfigured { detail },
-            Said::Verdict(verdict) => Health::Unreachable { detail: format!("{verdict:?}") },
-            said => Health::Misconfigured { detail: format!("{said:?}") },
+            Said::Verdict(verdict) => verdict.into(),
+            Said::BadChannel(detail) | Said::BadBlocks(detail) => Health::Misconfigured { detail },
+            Said::NoMessage => Health::Misconfigured { detail: "message_not_found".to_owned() },
         }
     }
 }

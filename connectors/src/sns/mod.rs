@@ -274,13 +274,7 @@ impl Connector for Sns {
                         format!("{arn} can't be looked at without sns:GetTopicAttributes; publishing is tried");
                     return Health::Ok { detail };
                 }
-                match answer::of_error(&error) {
-                    Verdict::PermanentTarget { detail } | Verdict::PermanentItem { detail } => {
-                        Health::Misconfigured { detail }
-                    }
-                    Verdict::Transient { detail, .. } | Verdict::Ambiguous { detail } => Health::Unreachable { detail },
-                    other => Health::Unreachable { detail: other.class().to_owned() },
-                }
+                answer::of_error(&error).into()
             }
         }
     }

@@ -268,11 +268,7 @@ impl Connector for Splunk {
         // An empty body is refused with code 5 by a collector that knows the token; some that speak its protocol take it.
         let answer = match self.http.send(self.request("/services/collector/event").body("")).await {
             Ok(answer) => answer,
-            Err(Verdict::PermanentTarget { detail }) => return Health::Misconfigured { detail },
-            Err(Verdict::Transient { detail, .. } | Verdict::Ambiguous { detail }) => {
-                return Health::Unreachable { detail };
-            }
-            Err(other) => return Health::Unreachable { detail: other.class().to_owned() },
+            Err(verdict) => return verdict.into(),
         };
         if answer.json()["code"] == 5 || (answer.status == 200 && answer.json()["code"] == 0) {
             return Health::Ok { detail: "the collector knows the token".to_owned() };

@@ -283,6 +283,10 @@ async fn a_probe_sends_nothing_and_names_the_bot_or_the_fault() {
     assert_eq!(server.paths().await, ["POST /api/auth.test"]);
     let server = Server::answering([error("invalid_auth")]).await;
     assert!(matches!(bot(&server).probe(&Recorder::default()).await, Health::Misconfigured { .. }));
+    // In words, not as the program has them.
+    let server = Server::answering([text(503, "upstream is gone")]).await;
+    let Health::Unreachable { detail } = bot(&server).probe(&Recorder::default()).await else { panic!("unreachable") };
+    assert!(detail.contains("upstream is gone") && !detail.contains("Transient"), "{detail}");
 }
 
 /// All text of a message together.
