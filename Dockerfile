@@ -4,9 +4,7 @@
 ARG RUST=1.95
 
 FROM rust:${RUST}-bookworm AS build
-# aws-lc, the cryptography under rustls, is C: cmake and a C compiler at build time, nothing at run time.
-# hadolint ignore=DL3008
-RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
+# aws-lc, the cryptography under rustls, is C: the compiler of this image at build time, nothing at run time.
 WORKDIR /source
 COPY . .
 # Registry and target folder stay in the builder's cache, so a second build compiles only what changed. Line numbers, three
