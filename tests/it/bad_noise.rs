@@ -25,7 +25,7 @@ async fn a_script_that_holds_for_ever_is_parked_with_its_line() {
     router.kill().expect("killed");
     router.wait().expect("ended");
     let reasons = dead_letters(&bench).await;
-    assert!(reasons[0].contains("waits.rhai:1") && reasons[0].contains("it must decide now"), "{reasons:?}");
+    assert!(reasons[0].contains("waits.rhai:3:3") && reasons[0].contains("it must decide now"), "{reasons:?}");
     let holds: i64 = store.query_row("SELECT COUNT(*) FROM holds", [], |row| row.get(0)).expect("a count");
     assert_eq!(holds, 0, "it is not held again");
 }

@@ -98,7 +98,7 @@ async fn a_window_that_is_none_parks_the_decision_with_its_line() {
     bench.settle().await;
     let dead = bench.json(&["dead-letters", "list"]).await;
     let reason = dead[0]["reason"].as_str().unwrap_or_default();
-    assert!(reason.contains("digest.rhai:2") && reason.contains("digest `whenever`"), "{dead}");
+    assert!(reason.contains("digest.rhai:4:4") && reason.contains("digest `whenever`"), "{dead}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -226,7 +226,7 @@ fn a_script_that_fails_on_findings_is_counted_with_its_place() {
     let report = folder.report(&["events.jsonl"], 0);
     let failure = &report["script_failures"][0];
     assert_eq!((&failure["set"], &failure["count"]), (&"new".into(), &2.into()), "{report}");
-    assert!(failure["at"].as_str().is_some_and(|at| at.starts_with("new/soc.rhai:1:")), "{failure}");
+    assert!(failure["at"].as_str().is_some_and(|at| at.starts_with("new/soc.rhai:2:")), "{failure}");
     assert!(failure["reason"].as_str().is_some_and(|reason| reason.contains("did you mean `channel`?")), "{failure}");
     assert_eq!(report["vanish"]["total"], 2);
 }

@@ -135,7 +135,10 @@ async fn a_telemetry_setting_that_can_t_work_is_refused_with_2() {
         ("endpoint: \"https://user:83412657@collector.example\"", "`headers`"),
         ("endpoint: \"http://127.0.0.1:4318\", sample: 2", "from 0 to 1"),
         ("endpoint: \"http://127.0.0.1:4318\", headers: { \"a b\": c }", "no HTTP header"),
-        ("endpoint: \"http://127.0.0.1:4318\", headers: { authorization: 83412657 }", "`authorization` takes text, not a number"),
+        (
+            "endpoint: \"http://127.0.0.1:4318\", headers: { authorization: 83412657 }",
+            "`authorization` takes text, not a number",
+        ),
         ("endpont: \"http://127.0.0.1:4318\"", "did you mean `endpoint`?"),
     ] {
         std::fs::write(&path, format!("telemetry: {{ {setting} }}\n{good}")).expect("written");
