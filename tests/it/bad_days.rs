@@ -132,13 +132,13 @@ async fn a_full_disk_stops_nothing_for_good_and_loses_nothing() {
             std::process::Command::new("mount").args(args).arg(&state).stderr(std::process::Stdio::null()).status();
         status.is_ok_and(|status| status.success())
     };
-    if !mount(&["-t", "tmpfs", "-o", "size=1m", "tmpfs"]) {
+    if !mount(&["-t", "tmpfs", "-o", "size=8m", "tmpfs"]) {
         eprintln!("skipped: a full disk needs root and mount");
         return;
     }
     let mut router = bench.spawn();
     until("it is at work", || bench.sims.aws.request_count() > 2).await;
-    std::fs::write(state.join("ballast"), vec![0_u8; 1 << 20]).expect_err("the disk is full");
+    std::fs::write(state.join("ballast"), vec![0_u8; 8 << 20]).expect_err("the disk is full");
     for number in 0..20 {
         bench.sims.aws.send(&bench.queue, &check(&format!("r{number}"), "FAILURE", T));
     }
