@@ -1,11 +1,14 @@
 //! From router.yaml to a connector. The one file that a new target adds a line to.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
-use serde::{Deserialize, Deserializer, de::Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::{Connector, HttpOptions, archive, console, file, jira, slack, sns, splunk, typed::typed};
+pub(crate) use crate::duration::duration;
+use crate::{
+    Connector, HttpOptions, archive, console, duration::parse_duration, file, jira, slack, sns, splunk, typed::typed,
+};
 
 /// The target types that are built.
 pub const KINDS: &[&str] = &["archive", "console", "file", "jira", "slack", "sns", "splunk_hec"];
@@ -76,49 +79,17 @@ pub fn makes_tickets(kind: &str) -> bool {
     kind == "jira"
 }
 
-/// `250ms 5s 2m 24h 7d`.
-pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    deserializer.deserialize_str(InWords)
-}
-
-struct InWords;
-
-impl Visitor<'_> for InWords {
-    type Value = Duration;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a duration such as 5s")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Duration, E> {
-        span(text).ok_or_else(|| E::custom(format!("`{text}` is no duration; write e.g. 250ms, 5s, 2m, 24h or 7d")))
-    }
-}
-
 /// Durations by risk, e.g. `{ EXTREME: 1d, VERY_HIGH: 3d }`.
 pub(crate) fn by_risk<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Duration>, D::Error> {
     let texts = BTreeMap::<String, String>::deserialize(deserializer)?;
-    let parsed = texts.into_iter().map(|(risk, text)| match (RISKS.contains(&risk.as_str()), span(&text)) {
-        (false, _) => Err(format!("`{risk}` is no risk; write one of {}", RISKS.join(", "))),
-        (true, None) => Err(format!("`{text}` is no duration; write e.g. 24h or 7d")),
-        (true, Some(span)) => Ok((risk, span)),
+    let parsed = texts.into_iter().map(|(risk, text)| match RISKS.contains(&risk.as_str()) {
+        false => Err(format!("`{risk}` is no risk; write one of {}", RISKS.join(", "))),
+        true => parse_duration(&text).map(|span| (risk, span)),
     });
     parsed.collect::<Result<_, _>>().map_err(serde::de::Error::custom)
 }
 
 pub(crate) const RISKS: [&str; 5] = ["EXTREME", "VERY_HIGH", "HIGH", "MEDIUM", "LOW"];
-
-fn span(text: &str) -> Option<Duration> {
-    let (days, rest) = match text.split_once('d') {
-        Some((days, rest)) => (days.trim().parse::<u64>().ok()?.checked_mul(86_400)?, rest.trim()),
-        None => (0, text),
-    };
-    if rest.is_empty() && text.contains('d') {
-        return Some(Duration::from_secs(days));
-    }
-    let rest = Duration::try_from(rest.parse::<jiff::SignedDuration>().ok()?).ok()?;
-    rest.checked_add(Duration::from_secs(days))
-}
 
 /// A duration in milliseconds; one too long for that counts as endless.
 pub(crate) fn millis(span: Duration) -> i64 {

@@ -8,6 +8,7 @@ pub mod archive;
 pub mod config;
 pub mod console;
 mod delivery;
+pub mod duration;
 pub mod file;
 mod gate;
 pub mod http;
