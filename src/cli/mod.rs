@@ -79,6 +79,9 @@ pub type Outcome = Result<u8, Failure>;
 struct Cli {
     #[command(flatten)]
     common: Common,
+    /// The directory of `config`, whose help shows it: here for those who name it first.
+    #[arg(long, hide = true)]
+    dir: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -334,6 +337,10 @@ where
         _ if cli.common.format == Format::Markdown && !makes_markdown => {
             Err(Failure::invalid("this command reports as text or json"))
         }
+        Command::Config(args) => config::config(&cli.common, cli.dir, args),
+        _ if cli.dir.is_some() => Err(Failure::invalid(
+            "--dir is the directory of `config` commands; scripts are named with `routes:` in router.yaml",
+        )),
         Command::Run { dry_run, until_idle } => run::run(&cli.common, dry_run, until_idle),
         Command::Check { probe } => check::check(&cli.common, probe),
         Command::Routes(command) => routes::routes(&cli.common, command),
@@ -351,7 +358,6 @@ where
         Command::DeadLetters(command) => store::dead_letters(&cli.common, command),
         Command::Silences(command) => silences::silences(&cli.common, command),
         Command::Targets(command) => store::targets(&cli.common, command),
-        Command::Config(args) => config::config(&cli.common, args),
     };
     match outcome {
         Ok(status) => ExitCode::from(status),

@@ -357,3 +357,27 @@ async fn shadow_scripts_that_can_not_be_read_are_told_by_a_check() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("FAILED shadow scripts: ") && text.contains("nope"), "{text}");
 }
+
+#[test]
+fn the_directory_of_config_sync_may_stand_before_or_behind_each_word() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_findings-router"));
+        let output = command.args(args).current_dir(folder.path()).output().expect("runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for args in [
+        ["--dir", "elsewhere", "config", "history"],
+        ["config", "--dir", "elsewhere", "history"],
+        ["config", "history", "--dir", "elsewhere"],
+    ] {
+        let (status, text) = run(&args);
+        assert_eq!(status, Some(2), "{args:?}: {text}");
+        assert!(text.contains("elsewhere: no such directory"), "{args:?}: {text}");
+    }
+    let (_, text) = run(&["--dir", "a", "config", "history", "--dir", "nearer"]);
+    assert!(text.contains("nearer: no such directory"), "{text}");
+    let (status, text) = run(&["--dir", "elsewhere", "routes", "test"]);
+    assert_eq!(status, Some(2), "{text}");
+    assert!(text.contains("`config` commands"), "{text}");
+}

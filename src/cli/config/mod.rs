@@ -36,9 +36,9 @@ const CHANGES: u8 = 3;
                         CONFORMITY_API_KEY is the key; CONFORMITY_API_URL beats `api` in settings.yaml."
 )]
 pub struct ConfigArgs {
-    /// The directory of the configuration.
-    #[arg(long, global = true, default_value = "./conformity")]
-    dir: PathBuf,
+    /// The directory of the configuration [default: ./conformity]
+    #[arg(long, global = true)]
+    dir: Option<PathBuf>,
     /// A variable of the templates; beats vars/*.yaml.
     #[arg(short = 'e', long = "extra", global = true, value_name = "KEY=VALUE")]
     extra: Vec<String>,
@@ -166,9 +166,11 @@ enum CatalogueCommand {
     Update,
 }
 
-pub fn config(common: &Common, args: ConfigArgs) -> Outcome {
+/// Runs a command of config-sync; `before` is a directory named in front of the word `config`, which one behind it beats.
+pub fn config(common: &Common, before: Option<PathBuf>, args: ConfigArgs) -> Outcome {
     let extra = overrides(&args.extra)?;
-    let tool = Tool { common, dir: args.dir, extra, api_url: args.api_url };
+    let dir = args.dir.or(before).unwrap_or_else(|| PathBuf::from("./conformity"));
+    let tool = Tool { common, dir, extra, api_url: args.api_url };
     match args.command {
         ConfigCommand::Validate => tool.validate(),
         ConfigCommand::Plan { out, account, detailed_exitcode, cache } => {
