@@ -301,11 +301,24 @@ pub struct RawMessage {
     pub sent_at: i64,
     /// Message id, receive count and the like: shown with a dead letter.
     pub meta: Vec<(&'static str, String)>,
+    /// Sent through again because a script had failed on it.
+    pub again: Option<Again>,
 }
 
-impl RawMessage {
-    /// Sent through again because this script had failed on it.
-    pub fn only_script(&self) -> Option<&str> {
-        self.meta.iter().find(|(key, _)| *key == "script").map(|(_, script)| script.as_str())
-    }
+/// The decision that a script failed to make, as its dead letter keeps it and `dead-letters retry` gives it back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Again {
+    pub script: String,
+    /// What the version was when it came.
+    #[serde(default)]
+    pub change: Change,
+    /// It failed to score, so the others decided on the score before it.
+    #[serde(default)]
+    pub scoring: bool,
+    /// Its hold was over: it may not hold again.
+    #[serde(default)]
+    pub held: bool,
+    /// Targets that got this version's record all the same.
+    #[serde(default)]
+    pub recorded: Vec<String>,
 }

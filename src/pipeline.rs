@@ -226,7 +226,8 @@ impl Pipeline {
                 body: message.body.clone(),
                 received_at: message.at,
                 sent_at: message.at,
-                meta: message.script.iter().map(|script| ("script", script.clone())).collect(),
+                meta: Vec::new(),
+                again: message.again.clone(),
             })
             .collect();
         let decided = tokio::task::block_in_place(|| self.engine.decide(&messages));

@@ -45,7 +45,7 @@ pub fn import(common: &Common, files: &[String]) -> Outcome {
                 if !body.trim_ascii().is_empty() {
                     let now = now_ms();
                     let source = Arc::from(path.as_str());
-                    messages.push(RawMessage { source, body, received_at: now, sent_at: now, meta: Vec::new() });
+                    messages.push(RawMessage { source, body, received_at: now, sent_at: now, ..RawMessage::default() });
                 }
             }
             if messages.is_empty() {

@@ -11,12 +11,12 @@ use serde_json::json;
 use super::Engine;
 use crate::{
     deliver::{LaneKind, RecordHead, URGENT, encode_record},
-    finding::{Change, Finding},
+    finding::{Again, Change, Finding},
     notice,
     restraint::{Kept, KeptBy, in_digest, storm_notice},
     route::{Action, Decision, Send, bounded, summary, window_end},
     silence::counting,
-    store::{Batch, DeadLetter, Hold, Known, Muted, NewDecision, NewRecord, Payload, StoredFinding, Wish},
+    store::{Batch, DeadLetter, Hold, Known, Muted, NewDecision, NewRecord, Payload, StoreError, StoredFinding, Wish},
 };
 
 #[derive(Clone, Copy)]
@@ -26,7 +26,11 @@ pub(super) struct Event<'a> {
     pub decision: &'a Decision,
     pub sent_at: i64,
     /// Decided later than its event came: what is still failing is new to the target.
+    pub later: bool,
+    /// `finding.held` as the scripts saw it.
     pub held: bool,
+    /// Targets that earlier decisions on this version have sent it to as a record.
+    pub recorded: &'a [String],
 }
 
 impl Engine {
@@ -41,7 +45,7 @@ impl Engine {
 
     /// Turns a decision into rows.
     pub(super) fn act(&self, event: &Event<'_>, memory: Option<&Known>, remembers: bool, batch: &mut Batch) {
-        let Event { finding, change, decision, sent_at, held } = *event;
+        let Event { finding, change, decision, sent_at, later, held, recorded: before } = *event;
         for failure in &decision.failures {
             batch.tally.parked("decision");
             tracing::error!(check = %finding.id, at = failure.at, reason = failure.reason, "a script failed; its decision is parked");
@@ -53,7 +57,13 @@ impl Engine {
                 check_id: Some(finding.id.clone()),
                 event_id: Some(finding.event_id.clone()),
                 body: finding.json.as_bytes().to_vec(),
-                meta: json!({ "change": change, "script": failure.script }),
+                meta: json!(Again {
+                    script: failure.script.clone(),
+                    change,
+                    scoring: failure.scoring,
+                    held,
+                    recorded: self.records_of(decision).into_iter().chain(before.iter().cloned()).collect(),
+                }),
             });
         }
         for skip in &decision.skips {
@@ -104,7 +114,7 @@ impl Engine {
                             }
                             let Some(Some(place)) = places.get(number) else { continue };
                             // A digest tells what is new since the last one.
-                            if by.is_none() && place.until.is_some() && change == Change::StillFailing && !held {
+                            if by.is_none() && place.until.is_some() && change == Change::StillFailing && !later {
                                 continue;
                             }
                             batch.wishes.push(Wish::Open {
@@ -142,7 +152,8 @@ impl Engine {
                 Some(Muted { silence: silence.id, finding: known.row, target, counts })
             }));
         }
-        if matches!(change, Change::Resolved | Change::Suppressed) {
+        // What resolved it has gone out when it came.
+        if matches!(change, Change::Resolved | Change::Suppressed) && !later {
             let mut gone = notice::notice(finding, known, decision.score, &decision.env);
             gone.explain = notice::explain(self.explain_url.as_deref(), finding);
             if change == Change::Suppressed {
@@ -154,6 +165,8 @@ impl Engine {
                 sent_at,
                 notice: Box::new(gone),
             });
+            // One of this batch would begin after it is ended.
+            batch.holds.retain(|hold| hold.finding != known.row);
             batch.unholds.push((known.row, None));
         }
         batch.decisions.push(NewDecision {
@@ -162,6 +175,45 @@ impl Engine {
             change,
             trace: serde_json::to_string(decision).unwrap_or_default(),
         });
+    }
+
+    /// Targets to which a decision sends the version as a record.
+    fn records_of(&self, decision: &Decision) -> Vec<String> {
+        let sends = decision.actions.iter().filter_map(|action| match action {
+            Action::Send(send) => Some(&send.target),
+            Action::Hold { .. } => None,
+        });
+        let is_record = |name: &&String| self.targets.get(*name).is_some_and(|it| it.kind == LaneKind::Records);
+        sends.filter(is_record).cloned().collect()
+    }
+
+    /// Takes the records out of a decision that some targets have got: of a version each gets one, whoever decides later.
+    pub(super) fn spare_records(&self, decision: &mut Decision, recorded: &[String]) {
+        if recorded.is_empty() {
+            return;
+        }
+        let is_record = |name: &str| self.targets.get(name).is_some_and(|it| it.kind == LaneKind::Records);
+        decision.actions.retain(|action| match action {
+            Action::Send(send) => !(is_record(&send.target) && recorded.contains(&send.target)),
+            Action::Hold { .. } => true,
+        });
+    }
+
+    /// Targets that earlier decisions on this version, of the store or of the batch, sent it to as a record.
+    pub(super) fn recorded(
+        &self,
+        decision: &Decision,
+        (row, event_id): (i64, &str),
+        batch: &Batch,
+    ) -> Result<Vec<String>, StoreError> {
+        if self.records_of(decision).is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut traces = self.store.traces(row, event_id)?;
+        let now = batch.decisions.iter().filter(|made| made.finding == row && made.event_id == event_id);
+        traces.extend(now.map(|made| made.trace.clone().into_bytes()));
+        let earlier = traces.iter().filter_map(|trace| serde_json::from_slice::<Decision>(trace).ok());
+        Ok(earlier.flat_map(|earlier| self.records_of(&earlier)).collect())
     }
 
     /// Where each send shows a finding that fails; nothing for targets of records.

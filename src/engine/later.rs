@@ -23,10 +23,8 @@ impl Engine {
         for (hold, json) in self.store.due_holds(batch.now_ms, 200)? {
             batch.unholds.push((hold.finding, Some(hold.script.clone())));
             // The others decided when it came; and a held script may not hold for ever.
-            self.once_more(&routes, json, &mut batch, Some(&hold.script), |decision| {
-                decision.keep_only(&hold.script);
-                decision.actions.retain(|action| matches!(action, Action::Send(_)));
-            })?;
+            let sends = |decision: &mut Decision| decision.actions.retain(|action| matches!(action, Action::Send(_)));
+            self.once_more(&routes, json, &mut batch, Some(&hold.script), sends)?;
         }
         Ok(batch)
     }
@@ -76,14 +74,28 @@ impl Engine {
         let change = Change::StillFailing;
         let failing = self.siblings.around(&finding, true);
         let history = self.history(routes, &finding, Some(&known), failing, batch.now_ms);
-        let mut decision = routes.decide(&finding, change, &history, true, self.routes.limits());
+        let limits = self.routes.limits();
+        let mut decision = match held_by {
+            Some(script) => routes.decide_one(&finding, change, &history, true, limits, script),
+            None => routes.decide(&finding, change, &history, true, limits),
+        };
         keep(&mut decision);
         if held_by.is_some() {
             self.shadow(&finding, change, &history, held_by, &decision);
         }
+        let recorded = self.recorded(&decision, (known.row, &finding.event_id), batch)?;
+        self.spare_records(&mut decision, &recorded);
         self.mute(&finding, change, &mut decision, batch.now_ms);
         self.restrain(&finding, change, &mut decision, (Some(&known), true), batch)?;
-        let event = Event { finding: &finding, change, decision: &decision, sent_at: batch.now_ms, held: true };
+        let event = Event {
+            finding: &finding,
+            change,
+            decision: &decision,
+            sent_at: batch.now_ms,
+            later: true,
+            held: true,
+            recorded: &recorded,
+        };
         self.act(&event, Some(&known), true, batch);
         Ok(Some(finding))
     }

@@ -21,10 +21,10 @@ use crate::{
     clock::now_ms,
     decode::decode,
     deliver::LaneKind,
-    finding::{Change, Finding, History, RawMessage},
+    finding::{Again, Change, Finding, History, RawMessage},
     restraint::{Budget, Storms},
     rounds::{GoneLimits, Rounds},
-    route::{Decision, LiveRoutes, Routes},
+    route::{Action, Decision, LiveRoutes, Routes, ScriptFailure},
     shadow::{Decided, Shadow},
     siblings::{Failing, Siblings},
     silence::Silences,
@@ -187,14 +187,15 @@ impl Engine {
     ) -> Result<(), StoreError> {
         let (hash, packed) = (check_hash(&finding.id), pack(finding.version));
         let known = self.known(hash, &finding.id)?;
+        // A failure that nothing is known of any more is as good as new.
+        if let Some(again) = message.again.as_ref().filter(|_| known.is_some() || !finding.failed()) {
+            return self.decide_again(routes, &finding, known.as_ref(), again, batch);
+        }
         let change = track::track(&finding, known.as_ref(), self.seen(hash, packed));
         batch.tally.change(change);
         let round = self.rounds.seen(&finding, message.sent_at);
         if change == Change::Duplicate {
             Self::sight(&finding, known.as_ref(), round, batch);
-            if let (Some(script), Some(known)) = (message.only_script(), &known) {
-                self.decide_again(routes, &finding, known, script, batch)?;
-            }
             return Ok(());
         }
         batch.recent.push((hash, packed));
@@ -220,7 +221,15 @@ impl Engine {
         self.spare(memory, change, &mut decision, batch);
         self.mute(&finding, change, &mut decision, batch.now_ms);
         self.restrain(&finding, change, &mut decision, (memory, false), batch)?;
-        let event = Event { finding: &finding, change, decision: &decision, sent_at: message.sent_at, held: false };
+        let event = Event {
+            finding: &finding,
+            change,
+            decision: &decision,
+            sent_at: message.sent_at,
+            later: false,
+            held: false,
+            recorded: &[],
+        };
         self.act(&event, memory, next.is_some(), batch);
         if change != Change::OutOfOrder {
             Self::sight(&finding, memory, round, batch);
@@ -233,24 +242,48 @@ impl Engine {
         Ok(())
     }
 
-    /// An operator sent a failed decision through again: what that script decides now, and nothing else.
+    /// An operator sent a failed decision through again: what that script decides now. One that failed to score lets the others decide
+    /// again on the whole score; their records have gone out.
     fn decide_again(
         &mut self,
         routes: &Routes,
         finding: &Arc<Finding>,
-        known: &Known,
-        script: &str,
+        known: Option<&Known>,
+        again: &Again,
         batch: &mut Batch,
     ) -> Result<(), StoreError> {
-        let change = if known.state == MemberState::Failing { Change::StillFailing } else { Change::Passing };
-        let failing = self.siblings.around(finding, known.state == MemberState::Failing);
-        let history = self.history(routes, finding, Some(known), failing, batch.now_ms);
-        let mut decision = routes.decide(finding, change, &history, false, self.routes.limits());
-        decision.keep_only(script);
+        let fails = known.is_some_and(|known| known.state == MemberState::Failing);
+        let newest = known.is_some_and(|known| known.version == finding.version);
+        let change = match again.change {
+            // What stands for a newer version, or was resolved since, stays.
+            change if opens(change) && !(fails && newest) => Change::OutOfOrder,
+            change if opens(change) => Change::StillFailing,
+            change => change,
+        };
+        let failing = if known.is_some() { self.siblings.around(finding, fails) } else { Failing::default() };
+        let history = self.history(routes, finding, known, failing, batch.now_ms);
+        let limits = self.routes.limits();
+        let mut decision = if again.scoring {
+            routes.decide(finding, change, &history, again.held, limits)
+        } else {
+            routes.decide_one(finding, change, &history, again.held, limits, &again.script)
+        };
+        if again.scoring {
+            let still = |failure: &ScriptFailure| failure.scoring && failure.script == again.script;
+            if decision.failures.iter().any(still) {
+                // It is parked once more, and nothing else has changed.
+                decision.failures.retain(still);
+                decision.actions.clear();
+            }
+            // Who holds it has done so.
+            decision.actions.retain(|action| matches!(action, Action::Send(_)));
+        }
+        self.spare_records(&mut decision, &again.recorded);
         self.mute(finding, change, &mut decision, batch.now_ms);
-        self.restrain(finding, change, &mut decision, (Some(known), true), batch)?;
-        let event = Event { finding, change, decision: &decision, sent_at: batch.now_ms, held: true };
-        self.act(&event, Some(known), true, batch);
+        self.restrain(finding, change, &mut decision, (known, true), batch)?;
+        let (sent_at, held, recorded) = (batch.now_ms, again.held, &again.recorded);
+        let event = Event { finding, change, decision: &decision, sent_at, later: true, held, recorded };
+        self.act(&event, known, true, batch);
         Ok(())
     }
 

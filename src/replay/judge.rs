@@ -21,8 +21,16 @@ use crate::{
     track,
 };
 
-/// Asks one set about a finding whose hold is over, or about what it would have said.
-pub(super) type Ask<'a> = dyn Fn(Side, &Step, bool) -> Decision + 'a;
+/// Asks one set about a finding; `held`: about one that it held, where a script is named that one alone.
+pub(super) type Ask<'a> = dyn Fn(Side, &Step, Held<'_>) -> Decision + 'a;
+
+/// Whether a decision is made later than its event came.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Held<'s> {
+    No,
+    ByStorm,
+    By(&'s str),
+}
 
 /// A place in a script that failed.
 #[derive(Clone, Debug, Default)]
@@ -201,11 +209,9 @@ impl Judge {
         if held.is_over() {
             self.waiting.remove(&row);
         }
-        let mut decision = ask(side, &step, true);
         // The others decided when it came; and a held script may not hold for ever.
-        decision.actions.retain(|action| matches!(action, Action::Send(send) if send.script == script));
-        decision.skips.retain(|skip| skip.script == script);
-        decision.failures.retain(|failure| failure.script == script);
+        let mut decision = ask(side, &step, Held::By(&script));
+        decision.actions.retain(|action| matches!(action, Action::Send(_)));
         self.decided_later(side, &step, decision, ask);
     }
 
@@ -220,7 +226,7 @@ impl Judge {
             if held.is_over() {
                 self.waiting.remove(&row);
             }
-            let mut decision = ask(side, &step, true);
+            let mut decision = ask(side, &step, Held::ByStorm);
             decision.actions.retain(|action| matches!(action, Action::Send(_)));
             due.push((row, notice, step, decision));
         }
@@ -237,7 +243,7 @@ impl Judge {
         self.act(side, step, &mut decision, false, &mut created);
         if !created.is_empty() {
             let mut decisions = [Decision::default(), Decision::default()];
-            decisions[side.other().index()] = ask(side.other(), step, false);
+            decisions[side.other().index()] = ask(side.other(), step, Held::No);
             decisions[side.index()] = decision;
             self.explain(&created, &decisions);
         }

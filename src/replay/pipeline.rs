@@ -2,13 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Mutex, PoisonError, mpsc},
     thread,
 };
 
 use super::{
     Damage, Input, NAMED, RejectedLine, Replay, Side,
-    judge::Judge,
+    judge::{Held, Judge},
     memory::{Memory, Step},
     outbox::Outbox,
     read::{self, Line},
@@ -134,7 +134,7 @@ fn keep_order(
     };
     let (mut decoded, mut decided) = (BTreeMap::new(), BTreeMap::new());
     let (mut next_decoded, mut next_decided, mut chunks) = (0, 0, None);
-    let ask = |side: Side, step: &Step, held: bool| decide(replay, side, step, held);
+    let ask = |side: Side, step: &Step, held: Held<'_>| decide(replay, side, step, held);
     while chunks != Some(next_decided) {
         match arrivals.recv() {
             Ok(Done::Decoded(number, chunk)) => drop(decoded.insert(number, chunk)),
@@ -193,16 +193,21 @@ fn decide_all(replay: &Replay, steps: Vec<Step>) -> Vec<(Step, [Decision; 2])> {
     steps
         .into_iter()
         .map(|step| {
-            let decisions = Side::BOTH.map(|side| decide(replay, side, &step, false));
+            let decisions = Side::BOTH.map(|side| decide(replay, side, &step, Held::No));
             (step, decisions)
         })
         .collect()
 }
 
-fn decide(replay: &Replay, side: Side, step: &Step, held: bool) -> Decision {
+fn decide(replay: &Replay, side: Side, step: &Step, held: Held<'_>) -> Decision {
     let routes = match side {
         Side::Old => &replay.old,
         Side::New => &replay.new,
     };
-    routes.decide(&step.finding, step.change, &Arc::clone(&step.history), held, &replay.limits)
+    let (finding, change, history, limits) = (&step.finding, step.change, &step.history, &replay.limits);
+    match held {
+        Held::By(script) => routes.decide_one(finding, change, history, true, limits, script),
+        Held::ByStorm => routes.decide(finding, change, history, true, limits),
+        Held::No => routes.decide(finding, change, history, false, limits),
+    }
 }

@@ -35,18 +35,6 @@ pub struct Decision {
     pub env: String,
 }
 
-impl Decision {
-    /// Leaves what one script decided.
-    pub fn keep_only(&mut self, script: &str) {
-        self.actions.retain(|action| match action {
-            Action::Send(send) => send.script == script,
-            Action::Hold { script: by, .. } => by == script,
-        });
-        self.skips.retain(|skip| skip.script == script);
-        self.failures.retain(|failure| failure.script == script);
-    }
-}
-
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -120,10 +108,14 @@ pub struct Silenced {
 }
 
 /// A script that failed on a finding.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ScriptFailure {
     pub script: String,
     /// `platform.rhai:12:5`.
     pub at: String,
     pub reason: String,
+    /// It failed to score, so the others decided on the score before it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub scoring: bool,
 }

@@ -33,6 +33,30 @@ impl Routes {
         held: bool,
         limits: &RouteLimits,
     ) -> Decision {
+        self.decide_with((finding, change, history), held, limits, None)
+    }
+
+    /// What one script decides, on the score of all; what the others say, and where they fail, is left out. Asked apart from them, its
+    /// sends are its own: in the decision of all, one with the key of another script's is merged into that.
+    pub fn decide_one(
+        &self,
+        finding: &Arc<Finding>,
+        change: Change,
+        history: &Arc<History>,
+        held: bool,
+        limits: &RouteLimits,
+        script: &str,
+    ) -> Decision {
+        self.decide_with((finding, change, history), held, limits, Some(script))
+    }
+
+    fn decide_with(
+        &self,
+        (finding, change, history): (&Arc<Finding>, Change, &Arc<History>),
+        held: bool,
+        limits: &RouteLimits,
+        only: Option<&str>,
+    ) -> Decision {
         let env = self.env_of(finding);
         let mut decision = Decision { routes_version: self.version.clone(), env: env.clone(), ..Decision::default() };
         let mut view = View {
@@ -52,15 +76,18 @@ impl Routes {
                     view.score = score.clamp(0, 100);
                     decision.scores.push((script.name.clone(), view.score));
                 }
-                Err(kind) => decision.failures.push(self.failure(
-                    script,
-                    position_of(script, "score"),
-                    format!("score must return an integer, not {kind}"),
-                )),
+                Err(kind) => {
+                    let reason = format!("score must return an integer, not {kind}");
+                    let failure = self.failure(script, position_of(script, "score"), reason);
+                    decision.failures.push(ScriptFailure { scoring: true, ..failure });
+                }
             }
         }
         decision.score = view.score;
-        for script in self.scripts.iter().filter(|script| script.routes) {
+        let asked = |script: &str| only.is_none_or(|only| only == script);
+        decision.failures.retain(|failure| asked(&failure.script));
+        decision.logs.retain(|(script, _)| asked(script));
+        for script in self.scripts.iter().filter(|script| script.routes && asked(&script.name)) {
             let mut args = [Dynamic::from(view.clone())];
             let called = self.call(script, "route", limits, finding.received_at, &mut args, &mut decision);
             if let Some(value) = called {
@@ -125,7 +152,8 @@ impl Routes {
                 };
                 // An endless loop has no place of its own: the function's is the nearest.
                 let position = inner.1.or_else(position_of(script, function));
-                decision.failures.push(self.failure(script, position, inner.0));
+                let failure = self.failure(script, position, inner.0);
+                decision.failures.push(ScriptFailure { scoring: function == "score", ..failure });
                 None
             }
         }
@@ -157,7 +185,7 @@ impl Routes {
             (Some(line), Some(column)) => format!("{file}:{line}:{column}"),
             _ => file,
         };
-        ScriptFailure { script: script.name.clone(), at, reason }
+        ScriptFailure { script: script.name.clone(), at, reason, scoring: false }
     }
 
     /// Takes what a script returned into the decision; what is wrong with it, and where it was said.

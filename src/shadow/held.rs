@@ -72,15 +72,15 @@ impl Holds {
             let Some(mut waiting) = self.waiting.remove(&id) else { continue };
             let finding = Arc::new(Finding { received_at: now, ..Finding::clone(&waiting.finding) });
             let history = Arc::clone(&waiting.seen.history);
-            let mut decision = routes.current().decide(&finding, Change::StillFailing, &history, true, routes.limits());
-            decision
-                .actions
-                .retain(|action| matches!(action, Action::Send(send) if is_over(&waiting, &send.script, now)));
-            decision.skips.retain(|skip| is_over(&waiting, &skip.script, now));
-            decision.failures.retain(|failure| is_over(&waiting, &failure.script, now));
-            waiting.candidate.actions.append(&mut decision.actions);
-            waiting.candidate.skips.append(&mut decision.skips);
-            waiting.candidate.failures.append(&mut decision.failures);
+            let candidate = routes.current();
+            for script in waiting.due.iter().filter(|(_, at)| **at <= now).map(|(script, _)| script) {
+                let limits = routes.limits();
+                let mut decision = candidate.decide_one(&finding, Change::StillFailing, &history, true, limits, script);
+                decision.actions.retain(|action| matches!(action, Action::Send(_)));
+                waiting.candidate.actions.append(&mut decision.actions);
+                waiting.candidate.skips.append(&mut decision.skips);
+                waiting.candidate.failures.append(&mut decision.failures);
+            }
             waiting.due.retain(|_, at| *at > now);
             if waiting.due.is_empty() {
                 compared.push((waiting.seen, waiting.candidate));
@@ -90,10 +90,6 @@ impl Holds {
         }
         compared
     }
-}
-
-fn is_over(waiting: &Waiting, script: &str, now: i64) -> bool {
-    waiting.due.get(script).is_some_and(|at| *at <= now)
 }
 
 fn holds(decision: &Decision, by: &str) -> bool {

@@ -113,9 +113,12 @@ fn work(
             }
             let candidate = routes.current();
             let held = seen.held();
-            let mut decision = candidate.decide(&seen.finding, seen.change, &seen.history, held, routes.limits());
-            if let Some(script) = &seen.held_by {
-                decision.keep_only(script);
+            let (change, history, limits) = (seen.change, &seen.history, routes.limits());
+            let mut decision = match &seen.held_by {
+                Some(script) => candidate.decide_one(&seen.finding, change, history, held, limits, script),
+                None => candidate.decide(&seen.finding, change, history, held, limits),
+            };
+            if seen.held_by.is_some() {
                 decision.actions.retain(|action| matches!(action, Action::Send(_)));
             }
             compared.extend(holds.take(seen, decision));

@@ -81,7 +81,14 @@ impl FileSource {
                 count += 1;
                 let now = now_ms();
                 let meta = vec![("line", count.to_string())];
-                let message = RawMessage { source: Arc::clone(&self.name), body, received_at: now, sent_at: now, meta };
+                let message = RawMessage {
+                    source: Arc::clone(&self.name),
+                    body,
+                    received_at: now,
+                    sent_at: now,
+                    meta,
+                    again: None,
+                };
                 batch.push(Taken { message, receipt: Receipt::None });
             }
             // The next read may wait for a person at a terminal.

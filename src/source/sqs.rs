@@ -208,6 +208,7 @@ impl SqsSource {
                         received_at: now,
                         sent_at: sent_at.unwrap_or(now),
                         meta,
+                        again: None,
                     },
                     receipt: Receipt::Sqs { handles: handles.clone(), handle: Handle { number, text } },
                 }

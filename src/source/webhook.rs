@@ -99,6 +99,7 @@ async fn take(State(source): State<Arc<WebhookSource>>, request: Request) -> (St
         received_at: now,
         sent_at: now,
         meta: Vec::new(),
+        again: None,
     };
     super::received(&source.name, 1);
     let taken = Taken { message, receipt: Receipt::Webhook(answer) };

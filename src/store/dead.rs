@@ -172,7 +172,7 @@ impl Store {
                         source: row.get(1)?,
                         body: row.get(2)?,
                         at: row.get(3)?,
-                        script: meta["script"].as_str().map(str::to_owned),
+                        again: serde_json::from_value(meta).ok(),
                     })
                 })?
                 .collect()

@@ -297,6 +297,20 @@ impl Store {
         })
     }
 
+    /// What was decided on a version of a finding, as JSON; of the last 50 decisions on the finding.
+    pub fn traces(&self, finding: i64, event_id: &str) -> Result<Vec<Vec<u8>>, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached("SELECT event_id, trace FROM decisions WHERE finding = ?1 ORDER BY id DESC LIMIT 50")?
+                .query_map([finding], |row| {
+                    let of: String = row.get(0)?;
+                    Ok((of == event_id).then_some(row.get(1)?))
+                })?
+                .filter_map(Result::transpose)
+                .collect()
+        })
+    }
+
     /// When the lane was paused before this process, as it said last, and when that was.
     pub fn lane_pauses(&self, target: i64) -> Result<(serde_json::Value, i64), StoreError> {
         self.read(|connection| {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{DeadLetter, Interrupt, Muted, NewStorm, Round, Sighting};
 use crate::{
-    finding::{Change, Version},
+    finding::{Again, Change, Version},
     tally::Tally,
 };
 
@@ -241,6 +241,6 @@ pub struct InboxMessage {
     pub source: String,
     pub body: Vec<u8>,
     pub at: i64,
-    /// The script whose failed decision it is; `None` for a message that could not be decoded.
-    pub script: Option<String>,
+    /// The decision that a script failed to make; `None` for a message that could not be decoded.
+    pub again: Option<Again>,
 }

@@ -33,6 +33,7 @@ mod history;
 mod holds;
 // What becomes of a target's answers.
 mod lanes;
+mod later;
 // What time and people do to tickets.
 mod lifecycle;
 // Needs a real SQS.

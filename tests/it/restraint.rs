@@ -61,6 +61,11 @@ async fn a_rule_that_suddenly_fails_everywhere_is_one_notice_until_it_is_release
     bench.settle().await;
     let issues = bench.sims.jira.issues();
     assert_eq!(issues.len(), 8, "the three that were held: {:?}", titles(&bench));
+    assert_eq!(
+        bench.sims.splunk.count(),
+        bench.sims.splunk.distinct(),
+        "a version that is decided again is no new record"
+    );
     let storm = issues.iter().find(|issue| issue.fields["summary"].to_string().contains("Storm: ")).expect("the storm");
     assert_eq!(storm.status, "Done");
     assert!(storm.comment_texts().concat().contains("Released by ann"), "{:?}", storm.comment_texts());
