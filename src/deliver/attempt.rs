@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tracing::Instrument;
 
 use super::{
     Item, Lane, LaneQuota,
-    lane::parked,
+    lane::{URGENT, parked},
     next_step::{Attempt, Next, describe, next_step},
 };
 use crate::{
@@ -33,12 +33,15 @@ pub(super) struct Attempted {
 /// The lane's quota, and how long one attempt waited for it.
 pub(super) struct Metered<'a> {
     quota: &'a LaneQuota,
+    urgent: bool,
+    /// A request of this attempt may go or has gone.
+    begun: AtomicBool,
     waited_us: AtomicU64,
 }
 
 impl<'a> Metered<'a> {
-    fn new(quota: &'a LaneQuota) -> Self {
-        Self { quota, waited_us: AtomicU64::new(0) }
+    fn new(quota: &'a LaneQuota, urgent: bool) -> Self {
+        Self { quota, urgent, begun: AtomicBool::new(false), waited_us: AtomicU64::new(0) }
     }
 
     fn waited_ms(&self) -> i64 {
@@ -50,7 +53,8 @@ impl<'a> Metered<'a> {
 impl Quota for Metered<'_> {
     async fn acquire(&self, scopes: &[Scope]) -> Result<(), QuotaClosed> {
         let from = Instant::now();
-        let result = self.quota.acquire(scopes).await;
+        let result = self.quota.acquire_for(scopes, self.urgent, self.begun.load(Ordering::Relaxed)).await;
+        self.begun.fetch_or(result.is_ok(), Ordering::Relaxed);
         self.waited_us.fetch_add(u64::try_from(from.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
         result
     }
@@ -82,7 +86,7 @@ impl Lane {
             Err(error) => return Attempted { item, left: Err(error), verdict: None, sent_at: 0 },
         };
         let sent_at = row.sent_at;
-        let quota = Metered::new(&self.quota);
+        let quota = Metered::new(&self.quota, row.priority >= URGENT);
         let (settlement, verdict) = self.settle_row(&row, &quota, others_succeed).await;
         let left = match settlement {
             Ok(settlement) => {
@@ -125,8 +129,9 @@ impl Lane {
                 return settled;
             }
         }
-        // On disk before a call that can't be repeated: after a crash the row is looked up, not sent again.
-        if creates && policy != UnknownPolicy::Resend {
+        self.quota.go_ahead().await;
+        // On disk before a call that can't be repeated: after a crash the row, or the comment, is looked up and not sent again.
+        if policy == UnknownPolicy::Search || (creates && policy != UnknownPolicy::Resend) {
             match self.store.mark_sending(row.id, now_ms()).await {
                 Ok(true) => {}
                 // It passed since the row was loaded: what would be made now, nothing would ever resolve.
@@ -140,7 +145,6 @@ impl Lane {
             Wanted::Resolved => "resolved",
         };
         span.record("event_id", row.event_id.as_str()).record("attempts", row.attempts).record("wanted", wanted);
-        self.quota.go_ahead().await;
         let verdict = self
             .connector
             .deliver(std::slice::from_ref(&delivery), quota)
@@ -211,6 +215,27 @@ mod tests {
         store::{Access, Store},
     };
 
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_that_has_begun_waits_for_its_other_requests() {
+        let settings =
+            serde_json::json!({ "url": "http://127.0.0.1:9", "deployment": "cloud", "token": "t", "project": "SOC" });
+        let jira =
+            connectors::connect("jira", "soc", settings, &connectors::HttpOptions::default()).expect("connector");
+        let quota = LaneQuota::new("soc".into(), jira.into(), Some(connectors::Rate { per_second: 1e3, burst: 1 }));
+        let issue = [Scope("issue:1".to_owned())];
+        let mut attempts = 0;
+        // Its bucket is empty; a comment and a move are two requests.
+        loop {
+            attempts += 1;
+            let attempt = Metered::new(&quota, false);
+            match attempt.acquire(&issue).await {
+                Ok(()) => break attempt.acquire(&issue).await.expect("it has begun"),
+                Err(closed) => tokio::time::sleep(closed.after).await,
+            }
+        }
+        assert!(attempts < 3, "{attempts}");
+    }
+
     #[tokio::test]
     async fn a_row_that_was_taken_back_after_it_was_loaded_is_not_sent() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -223,7 +248,7 @@ mod tests {
         let lane = Lane::new("soc".into(), 1, jira.into(), store, LaneSettings::default());
         // The store has no such row any more.
         let row = Loaded::of(connectors::Notice::default());
-        let (settlement, verdict) = lane.settle_row(&row, &Metered::new(&lane.quota), false).await;
+        let (settlement, verdict) = lane.settle_row(&row, &Metered::new(&lane.quota, false), false).await;
         assert!(matches!(settlement, Ok(Settlement::Withdrawn)) && verdict.is_none(), "{settlement:?} {verdict:?}");
         let called = target.accept().expect_err("nobody called the target");
         assert_eq!(called.kind(), std::io::ErrorKind::WouldBlock);

@@ -2,15 +2,21 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, VecDeque},
+    collections::{BinaryHeap, HashMap, VecDeque, hash_map::Entry},
 };
 
 use connectors::Scope;
 
+use super::URGENT;
+
 /// Priorities 0 to 100 in bands of ten.
 const BANDS: usize = 11;
-/// Waiting so long lifts a row by one band.
+/// Waiting so long lifts a row by one band ..
 const AGE_MS: i64 = 30 * 60 * 1000;
+/// .. and no row that is not urgent among those that are: a target that was down for hours leaves a backlog that is all old.
+const HIGHEST_LIFT: i64 = URGENT as i64 / 10 - 1;
+/// Of so many rows one may go by its age alone, or urgent ones that never end would starve the rest.
+const BY_AGE: u32 = 8;
 
 /// Row numbers that wait, without their content: 48 bytes each.
 #[derive(Debug, Default)]
@@ -21,6 +27,10 @@ pub struct Backlog {
     parked: HashMap<i64, Item>,
     /// Of those parked, how many are meant to wait.
     planned: usize,
+    /// Copies that stayed in a band when their row was raised above it: row, band, how many.
+    left: HashMap<(i64, usize), u32>,
+    /// Rows taken since the last one that could go by its age alone.
+    taken: u32,
     len: usize,
 }
 
@@ -59,24 +69,55 @@ impl Backlog {
         }
     }
 
+    /// A row that waits is more urgent now than `before`: it goes among those of its new priority, and not before its time.
+    pub fn raise(&mut self, item: Item, before: u8) {
+        if let Some(parked) = self.parked.get_mut(&item.id) {
+            parked.priority = item.priority;
+        } else if band(item.priority) > band(before) {
+            // Looking for it in its band would take as long as the band is.
+            *self.left.entry((item.id, band(before))).or_default() += 1;
+            self.ready(item);
+        }
+    }
+
     /// The next row that may go, skipping those whose scope is blocked.
     pub fn pop(&mut self, now: i64, blocked: impl Fn(&Scope) -> bool) -> Option<Item> {
         self.wake(now);
-        let mut order: Vec<(i64, usize)> = Vec::with_capacity(BANDS);
+        let by_age = self.taken + 1 >= BY_AGE;
+        let mut order: Vec<(i64, i64, usize)> = Vec::with_capacity(BANDS);
         for (number, band) in self.bands.iter().enumerate() {
             if let Some(oldest) = band.oldest() {
-                let lift = (now - oldest).max(0) / AGE_MS;
-                order.push((i64::try_from(number).unwrap_or(0) + lift, number));
+                let own = i64::try_from(number).unwrap_or(0);
+                let lifted = own + (now - oldest).max(0) / AGE_MS;
+                let rank = if by_age { lifted } else { lifted.min(HIGHEST_LIFT).max(own) };
+                order.push((rank, lifted, number));
             }
         }
         order.sort_unstable_by_key(|&entry| Reverse(entry));
-        for (_, number) in order {
-            if let Some(item) = self.bands[number].pop(&blocked) {
+        for (.., number) in order {
+            while let Some(item) = self.bands[number].pop(&blocked) {
+                if self.was_left(item.id, number) {
+                    continue;
+                }
                 self.len -= 1;
+                self.taken = if by_age { 0 } else { self.taken + 1 };
                 return Some(item);
             }
         }
         None
+    }
+
+    /// Whether this is a copy that stayed behind; it is gone then.
+    fn was_left(&mut self, id: i64, band: usize) -> bool {
+        if self.left.is_empty() {
+            return false;
+        }
+        let Entry::Occupied(mut copies) = self.left.entry((id, band)) else { return false };
+        *copies.get_mut() -= 1;
+        if *copies.get() == 0 {
+            copies.remove();
+        }
+        true
     }
 
     /// When the next row that waits for its time may go.
@@ -86,7 +127,11 @@ impl Backlog {
 
     /// Since when the oldest row waits, those left out that are meant to. Looks at every row: for once a second.
     pub fn oldest(&self) -> Option<i64> {
-        let ready = self.bands.iter().flat_map(|band| band.queues.values().flatten());
+        let bands = self.bands.iter().enumerate();
+        let ready = bands.flat_map(|(number, band)| band.queues.values().flatten().map(move |item| (number, item)));
+        let ready = ready
+            .filter(|(number, item)| self.left.is_empty() || !self.left.contains_key(&(item.id, *number)))
+            .map(|(_, item)| item);
         ready.chain(self.parked.values().filter(|item| !item.planned)).map(|item| item.since).min()
     }
 
@@ -116,7 +161,7 @@ impl Backlog {
     }
 
     fn ready(&mut self, item: Item) {
-        let band = &mut self.bands[usize::from(item.priority / 10).min(BANDS - 1)];
+        let band = &mut self.bands[band(item.priority)];
         match band.queues.get_mut(&item.account) {
             Some(queue) => queue.push_back(item),
             None => {
@@ -125,6 +170,10 @@ impl Backlog {
             }
         }
     }
+}
+
+fn band(priority: u8) -> usize {
+    usize::from(priority / 10).min(BANDS - 1)
 }
 
 impl Band {
@@ -184,6 +233,38 @@ mod tests {
     }
 
     #[test]
+    fn a_row_that_is_raised_goes_among_those_of_its_new_priority_and_once() {
+        let mut backlog = Backlog::default();
+        for id in 1..=3 {
+            backlog.push(item(id, 50, "a"), 0);
+        }
+        backlog.push(Item { since: -5, ..item(4, 10, "a") }, 0);
+        backlog.push(Item { due_at: 1_000, ..item(5, 10, "a") }, 0);
+        backlog.raise(Item { since: -5, ..item(4, 95, "a") }, 10);
+        backlog.raise(item(5, 95, "a"), 10);
+        backlog.raise(item(3, 55, "a"), 50);
+        assert_eq!((backlog.len(), backlog.oldest()), (5, Some(-5)));
+        assert_eq!(backlog.pop(0, |_| false).map(|item| item.id), Some(4));
+        assert_eq!((backlog.len(), backlog.oldest()), (4, Some(0)), "its copy counts no more");
+        assert_eq!(drain(&mut backlog, 0), [1, 2, 3], "a time to wait for stays");
+        assert_eq!(drain(&mut backlog, 1_000), [5]);
+        assert!(backlog.is_empty() && backlog.left.is_empty());
+    }
+
+    #[test]
+    fn a_row_that_is_raised_again_after_it_came_back_leaves_no_copy_behind() {
+        let mut backlog = Backlog::default();
+        backlog.push(item(1, 10, "a"), 0);
+        for _ in 0..2 {
+            backlog.raise(item(1, 95, "a"), 10);
+            assert_eq!(backlog.pop(0, |_| false).map(|item| item.priority), Some(95));
+            backlog.push(item(1, 10, "a"), 0);
+        }
+        assert_eq!(drain(&mut backlog, 0), [1]);
+        assert!(backlog.is_empty() && backlog.left.is_empty());
+    }
+
+    #[test]
     fn the_oldest_row_is_found_wherever_it_waits_and_a_digest_does_not_count() {
         let mut backlog = Backlog::default();
         assert_eq!(backlog.oldest(), None);
@@ -211,8 +292,34 @@ mod tests {
         let mut backlog = Backlog::default();
         backlog.push(item(1, 10, "a"), 0);
         let now = 9 * AGE_MS;
-        backlog.push(Item { since: now, ..item(2, 90, "b") }, now);
+        backlog.push(Item { since: now, ..item(2, 80, "b") }, now);
         assert_eq!(drain(&mut backlog, now), [1, 2]);
+    }
+
+    #[test]
+    fn what_is_urgent_goes_before_a_backlog_of_any_age() {
+        let mut backlog = Backlog::default();
+        let now = 100 * AGE_MS;
+        for (id, priority, since) in [(1, 50, 0), (2, 80, 0), (3, 95, now), (4, 89, now), (5, 100, now)] {
+            backlog.push(Item { since, ..item(id, priority, "a") }, now);
+        }
+        assert_eq!(drain(&mut backlog, now), [5, 3, 2, 1, 4]);
+    }
+
+    #[test]
+    fn urgent_rows_that_never_end_starve_nobody() {
+        let mut backlog = Backlog::default();
+        backlog.push(item(1, 50, "a"), 0);
+        let now = 10 * AGE_MS;
+        let mut before = 0;
+        loop {
+            backlog.push(Item { since: now, ..item(2, 95, "a") }, now);
+            if backlog.pop(now, |_| false).is_some_and(|item| item.id == 1) {
+                break;
+            }
+            before += 1;
+        }
+        assert_eq!(before, BY_AGE - 1);
     }
 
     #[test]

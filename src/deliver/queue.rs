@@ -15,6 +15,8 @@ use crate::store::RecordRow;
 const MEMORY: usize = 4_000_000;
 /// Rows read at a time.
 const CHUNK: usize = 2_000;
+/// So long after it was written a row that no commit has brought comes from elsewhere.
+const FRESH_MS: i64 = 2_000;
 /// How soon a lane whose rows come from the store alone looks for more.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -39,6 +41,8 @@ struct Inner {
     newest: i64,
     /// Urgent rows that were taken out of their turn, so that they are not taken again.
     jumped: HashSet<i64>,
+    /// Urgent rows that are on their way.
+    flying: HashSet<i64>,
 }
 
 #[derive(Clone, Debug)]
@@ -79,6 +83,7 @@ impl RecordQueue {
         inner.bytes = 0;
         // What went out of its turn and is still there may not have arrived.
         inner.jumped.clear();
+        inner.flying.clear();
     }
 
     /// The first row that is only in the store.
@@ -93,6 +98,10 @@ impl RecordQueue {
             state.waiting.fetch_add(1, Ordering::SeqCst);
             state.bytes.fetch_add(u64::try_from(row.payload.len()).unwrap_or(0), Ordering::Relaxed);
             if row.id <= inner.newest {
+                continue;
+            }
+            if inner.behind.is_none() && inner.jumped.remove(&row.id) {
+                inner.newest = row.id;
                 continue;
             }
             if inner.behind.is_none() && inner.bytes > self.memory {
@@ -152,16 +161,34 @@ impl RecordQueue {
         false
     }
 
-    /// Urgent rows that stand behind a backlog in the store go first.
-    pub(super) fn jump(&self, lane: &Lane) {
+    /// Urgent rows that stand behind a backlog in the store go first; so does what an operator sent through again, which no commit of
+    /// this process brings.
+    pub(super) fn jump(&self, lane: &Lane, now: i64) {
         let mut inner = self.lock();
-        let Some(from) = inner.behind else { return };
-        if let Ok(rows) = lane.store.read_urgent_records(lane.id, from, 100) {
-            for row in rows {
-                if inner.jumped.insert(row.id) {
-                    inner.bytes += row.payload.len();
-                    inner.rows.push_front(QueuedRow::new(row));
-                }
+        let Ok(rows) = lane.store.read_urgent_records(lane.id, 0, 100) else { return };
+        let mut known: HashSet<i64> = inner.flying.union(&inner.jumped).copied().collect();
+        known.extend(inner.rows.iter().filter(|queued| queued.row.urgent).map(|queued| queued.row.id));
+        // The oldest comes to stand first.
+        for row in rows.into_iter().rev().filter(|row| !known.contains(&row.id)) {
+            // A commit of this process may be about to bring it.
+            let brought = inner.behind.is_none_or(|behind| row.id < behind) && now - row.at < FRESH_MS;
+            if !brought {
+                inner.jumped.insert(row.id);
+                inner.bytes += row.payload.len();
+                inner.rows.push_front(QueuedRow::new(row));
+            }
+        }
+        // What was taken before its turn and lies behind everything that comes is not met again.
+        let (newest, behind) = (inner.newest, inner.behind);
+        inner.jumped.retain(|id| behind.map_or(*id > newest, |behind| *id >= behind));
+    }
+
+    /// Rows are no longer on their way.
+    pub(super) fn landed(&self, rows: &[i64]) {
+        let mut inner = self.lock();
+        if !inner.flying.is_empty() {
+            for id in rows {
+                inner.flying.remove(id);
             }
         }
     }
@@ -184,6 +211,9 @@ impl RecordQueue {
             taken += size;
             let Some(row) = inner.rows.pop_front() else { break };
             inner.bytes -= row.row.payload.len().min(inner.bytes);
+            if row.row.urgent {
+                inner.flying.insert(row.row.id);
+            }
             batch.push(row);
         }
         Some(batch)
@@ -192,6 +222,7 @@ impl RecordQueue {
     pub(super) fn put_back(&self, rows: Vec<QueuedRow>) {
         let mut inner = self.lock();
         for row in rows.into_iter().rev() {
+            inner.flying.remove(&row.row.id);
             inner.bytes += row.row.payload.len();
             inner.rows.push_front(row);
         }
@@ -245,10 +276,14 @@ mod tests {
 
         /// Rows that some process commits.
         async fn commit(&self, rows: usize) -> Vec<RecordRow> {
-            let record = || NewRecord { target: 1, urgent: false, sent_at: 5, payload: b"{}".to_vec().into() };
+            self.write(rows, false).await
+        }
+
+        async fn write(&self, rows: usize, urgent: bool) -> Vec<RecordRow> {
+            let record = || NewRecord { target: 1, urgent, sent_at: 5, payload: b"{}".to_vec().into() };
             let batch = Batch { now_ms: 10, records: (0..rows).map(|_| record()).collect(), ..Batch::default() };
             let ids = self.store.commit(batch).await.expect("committed").records;
-            let row = |id| RecordRow { id, at: 10, sent_at: 5, urgent: false, payload: Arc::from(&b"{}"[..]) };
+            let row = |id| RecordRow { id, at: 10, sent_at: 5, urgent, payload: Arc::from(&b"{}"[..]) };
             ids.into_iter().map(row).collect()
         }
 
@@ -286,6 +321,26 @@ mod tests {
         assert_eq!(site.taken(2), Vec::<i64>::new(), "it does not look any more");
         site.push(own);
         assert_eq!(site.taken(0), [9, 10]);
+    }
+
+    #[tokio::test]
+    async fn an_urgent_row_that_no_commit_brings_goes_out_once_though_the_lane_has_caught_up() {
+        let site = Site::new();
+        site.lane.fed.store(true, Ordering::SeqCst);
+        assert_eq!(site.taken(2), Vec::<i64>::new());
+        let own = site.write(2, true).await;
+        site.queue.jump(&site.lane, 20);
+        assert_eq!(site.taken(0), Vec::<i64>::new(), "the commit may be about to bring them");
+        site.queue.jump(&site.lane, 10 + FRESH_MS);
+        assert_eq!(site.taken(0), [1, 2], "the oldest first");
+        site.queue.jump(&site.lane, 20 + FRESH_MS);
+        site.push(own);
+        assert_eq!(site.taken(0), Vec::<i64>::new(), "they are on their way");
+        let own = site.write(1, true).await;
+        site.push(own);
+        site.queue.jump(&site.lane, 20 + FRESH_MS);
+        assert_eq!(site.taken(0), [3]);
+        assert!(site.queue.lock().jumped.is_empty());
     }
 
     #[tokio::test]

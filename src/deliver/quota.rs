@@ -15,16 +15,16 @@ use governor::{
     nanos::Nanos,
     state::{InMemoryState, NotKeyed},
 };
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use crate::store::Duty;
 
-/// A request waits at most so long for a part of a target; after that its row gives way to others.
+/// The first request of an attempt waits at most so long for a part of a target; after that its row gives way to others.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// The whole target concerns every row alike, so a request waits longer for it.
 const TARGET_PATIENCE: Duration = Duration::from_secs(5);
-/// A scope met so soon after the start begins with an empty bucket: an earlier process may have spent it.
-const EARLY: Duration = Duration::from_secs(2);
+/// What the connector waits for at the last moment; a row that may not go by then goes back.
+const LEASE_PATIENCE: Duration = Duration::from_secs(5);
 
 type Limiter = RateLimiter<NotKeyed, InMemoryState, LaneClock, NoOpMiddleware<Nanos>>;
 
@@ -53,9 +53,39 @@ pub struct LaneQuota {
 
 struct ScopeState {
     limiter: Option<Arc<Limiter>>,
-    /// Held by whoever waits for the bucket next: without it, a late comer takes the token that another waited for.
-    turn: Arc<tokio::sync::Mutex<()>>,
+    line: Arc<Line>,
     paused_until: Instant,
+}
+
+/// Who waits for a bucket. A turn is held by whoever is next: without it, a late comer takes the token that another waited for.
+#[derive(Default)]
+struct Line {
+    urgent: tokio::sync::Mutex<()>,
+    others: tokio::sync::Mutex<()>,
+    /// How many urgent requests wait: the others let them go first.
+    ahead: watch::Sender<usize>,
+}
+
+/// An urgent request that waits.
+struct Ahead<'l>(&'l Line);
+
+impl Line {
+    fn go_ahead(&self) -> Ahead<'_> {
+        self.ahead.send_modify(|waiting| *waiting += 1);
+        Ahead(self)
+    }
+
+    /// Waits until nobody urgent waits, at most so long; whether nobody does.
+    async fn is_free(&self, patience: Duration) -> bool {
+        let mut ahead = self.ahead.subscribe();
+        tokio::time::timeout(patience, ahead.wait_for(|waiting| *waiting == 0)).await.is_ok()
+    }
+}
+
+impl Drop for Ahead<'_> {
+    fn drop(&mut self) {
+        self.0.ahead.send_modify(|waiting| *waiting -= 1);
+    }
 }
 
 impl LaneQuota {
@@ -106,7 +136,7 @@ impl LaneQuota {
         }
         let state = scopes.entry(scope.clone()).or_insert_with(|| ScopeState {
             limiter: self.limiter(scope).map(Arc::new),
-            turn: Arc::default(),
+            line: Arc::default(),
             paused_until: Instant::now(),
         });
         work(state)
@@ -120,23 +150,47 @@ impl LaneQuota {
         let burst = NonZeroU32::new(rate.burst).unwrap_or(NonZeroU32::MIN);
         let bucket = Bucket::with_period(Duration::from_secs_f64(1.0 / rate.per_second))?.allow_burst(burst);
         let limiter = RateLimiter::direct_with_clock(bucket, self.clock.clone());
-        if self.clock.0.elapsed() < EARLY {
+        // An earlier process, or another replica, may have spent it.
+        if self.clock.0.elapsed() < time_to_fill(rate) {
             // Refused only when the burst can never be had, which `allow_burst` above rules out.
             let _ = limiter.check_n(burst);
         }
         Some(limiter)
     }
 
-    /// Waits for the scope, in the order of coming, at most for `patience`.
-    async fn acquire_one(&self, scope: &Scope, patience: Duration) -> Result<(), QuotaClosed> {
+    /// Waits until requests to these scopes may begin: urgent ones first, then in the order of coming. `begun`: an earlier request of
+    /// the same attempt has been made. Such a one does not give way: begun anew it would need that request's token again, and a
+    /// scope with one token at a time would never let it through.
+    pub async fn acquire_for(&self, scopes: &[Scope], urgent: bool, begun: bool) -> Result<(), QuotaClosed> {
+        let patience = if begun { TARGET_PATIENCE } else { PATIENCE };
+        // Narrow scopes first, so that a refusal there spends nothing of the whole target.
+        for scope in scopes.iter().filter(|scope| !scope.0.is_empty()) {
+            self.acquire_one(scope, urgent, patience).await?;
+        }
+        self.acquire_one(&Scope::target(), urgent, TARGET_PATIENCE).await?;
+        // The row says on disk since when it may be on its way: what begins long after that would be looked for too early.
+        tokio::time::timeout(LEASE_PATIENCE, self.go_ahead())
+            .await
+            .map_err(|_| QuotaClosed { after: Duration::from_secs(1), scope: Scope::target() })
+    }
+
+    /// Waits for the scope, at most for `patience`.
+    async fn acquire_one(&self, scope: &Scope, urgent: bool, patience: Duration) -> Result<(), QuotaClosed> {
         let from = Instant::now();
-        let turn = self.with(scope, |state| Arc::clone(&state.turn));
+        let closed = |after| QuotaClosed { after, scope: scope.clone() };
+        let line = self.with(scope, |state| Arc::clone(&state.line));
+        let _ahead = urgent.then(|| line.go_ahead());
+        let turn = if urgent { &line.urgent } else { &line.others };
         let Ok(_turn) = tokio::time::timeout(patience, turn.lock()).await else {
-            return Err(QuotaClosed { after: Duration::from_millis(1), scope: scope.clone() });
+            return Err(closed(Duration::from_millis(1)));
         };
-        while let Some(wait) = self.closed_for(scope) {
+        loop {
+            if !urgent && !line.is_free(patience.saturating_sub(from.elapsed())).await {
+                return Err(closed(Duration::from_millis(1)));
+            }
+            let Some(wait) = self.closed_for(scope) else { break };
             if from.elapsed() + wait > patience {
-                return Err(QuotaClosed { after: wait, scope: scope.clone() });
+                return Err(closed(wait));
             }
             tokio::time::sleep(wait).await;
         }
@@ -157,16 +211,15 @@ impl LaneQuota {
     }
 }
 
+/// How long an empty bucket takes to be full.
+fn time_to_fill(rate: Rate) -> Duration {
+    Duration::try_from_secs_f64(f64::from(rate.burst.max(1)) / rate.per_second).unwrap_or(Duration::MAX)
+}
+
 #[async_trait::async_trait]
 impl Quota for LaneQuota {
     async fn acquire(&self, scopes: &[Scope]) -> Result<(), QuotaClosed> {
-        // Narrow scopes first, so that a refusal there spends nothing of the whole target.
-        for scope in scopes.iter().filter(|scope| !scope.0.is_empty()) {
-            self.acquire_one(scope, PATIENCE).await?;
-        }
-        self.acquire_one(&Scope::target(), TARGET_PATIENCE).await?;
-        self.go_ahead().await;
-        Ok(())
+        self.acquire_for(scopes, false, false).await
     }
 
     async fn wait(&self, duration: Duration) {
@@ -203,6 +256,39 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn an_urgent_request_waits_for_nobody_who_is_not_and_gives_way_to_nobody_later() {
+        let connector =
+            connectors::connect("console", "soc", serde_json::json!({}), &connectors::HttpOptions::default())
+                .expect("connector");
+        let rate = Rate { per_second: 5.0, burst: 1 };
+        let quota = Arc::new(LaneQuota::new("soc".into(), connector.into(), Some(rate)));
+        let mut asking = tokio::task::JoinSet::new();
+        let ask = |asking: &mut tokio::task::JoinSet<&'static str>, name: &'static str, urgent| {
+            let quota = Arc::clone(&quota);
+            asking.spawn(async move {
+                quota.acquire_for(&[], urgent, false).await.expect("in time");
+                name
+            })
+        };
+        for _ in 0..3 {
+            ask(&mut asking, "other", false);
+        }
+        assert_eq!(asking.join_next().await.expect("asked").expect("no panic"), "other");
+        for name in ["first", "given up", "second"] {
+            let task = ask(&mut asking, name, true);
+            tokio::task::yield_now().await;
+            if name == "given up" {
+                task.abort();
+            }
+        }
+        let mut answered = Vec::new();
+        while let Some(ended) = asking.join_next().await {
+            answered.extend(ended.ok());
+        }
+        assert_eq!(answered, ["first", "second", "other", "other"]);
+    }
+
     fn slack() -> LaneQuota {
         let settings = serde_json::json!({ "token": "xoxb-1", "channel": "C1" });
         let connector = connectors::connect("slack", "devs", settings, &connectors::HttpOptions::default());
@@ -226,15 +312,14 @@ mod tests {
         }
         assert!(sent.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_millis(999)), "{sent:?}");
         let before = start.elapsed();
-        tokio::time::advance(EARLY).await;
         assert!(quota.acquire(&channel("B")).await.is_ok());
-        assert!(start.elapsed() - before < EARLY + PATIENCE);
+        assert!(start.elapsed() - before < PATIENCE);
     }
 
     #[tokio::test(start_paused = true)]
     async fn l3_a_channel_that_is_throttled_waits_at_least_as_long_as_asked_and_alone() {
         let quota = slack();
-        tokio::time::advance(EARLY).await;
+        tokio::time::advance(Duration::from_secs(1)).await;
         quota.pause(&channel("A")[0], Duration::from_secs(5));
         quota.pause(&channel("A")[0], Duration::from_secs(1));
         let closed = quota.acquire(&channel("A")).await.expect_err("closed");
@@ -242,6 +327,18 @@ mod tests {
         assert!(quota.acquire(&channel("B")).await.is_ok());
         tokio::time::advance(Duration::from_secs(5)).await;
         assert!(quota.acquire(&channel("A")).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bucket_that_is_met_late_is_empty_for_as_long_as_another_owner_may_have_emptied_it() {
+        let connector =
+            connectors::connect("console", "soc", serde_json::json!({}), &connectors::HttpOptions::default())
+                .expect("connector");
+        let quota = LaneQuota::new("soc".into(), connector.into(), Some(Rate { per_second: 0.25, burst: 10 }));
+        tokio::time::advance(Duration::from_secs(39)).await;
+        let from = Instant::now();
+        assert!(quota.acquire(&[]).await.is_ok());
+        assert_eq!(from.elapsed(), Duration::from_secs(4), "one token, and no burst");
     }
 
     #[test]

@@ -37,6 +37,8 @@ struct Progress {
     items: usize,
     /// Reading the store for urgent rows is worth it once in a while only.
     jumped_at: Instant,
+    /// A batch ended in a panic: the rows are read again once the others have ended, or these would go out twice.
+    read_anew: bool,
     /// When to count the rows in the store again, where they come from there alone.
     count_at: Instant,
 }
@@ -58,6 +60,7 @@ pub(super) async fn run(lane: Arc<Lane>, queue: Arc<RecordQueue>, stop: Cancella
         items: limits.max_items,
         jumped_at: Instant::now(),
         count_at: Instant::now(),
+        read_anew: false,
     };
     let (mut spill, mut tending) = (Spill::new(&lane), Tending::new());
     let mut sending: JoinSet<Sent> = JoinSet::new();
@@ -65,7 +68,7 @@ pub(super) async fn run(lane: Arc<Lane>, queue: Arc<RecordQueue>, stop: Cancella
         spill.refill(&lane, &queue).await;
         spill.pack(&lane, &queue).await;
         if progress.jumped_at.elapsed() > Duration::from_millis(500) {
-            queue.jump(&lane);
+            queue.jump(&lane, now_ms());
             progress.jumped_at = Instant::now();
         }
         start(&lane, &queue, &mut progress, &mut sending).await;
@@ -87,12 +90,16 @@ pub(super) async fn run(lane: Arc<Lane>, queue: Arc<RecordQueue>, stop: Cancella
         tokio::select! {
             () = stop.cancelled() => break,
             () = queue.arrived.notified(), if closed.is_zero() => {}
-            Some(sent) = sending.join_next() => finish(&lane, &queue, &mut progress, sent).await,
+            Some(sent) = sending.join_next() => {
+                let mut ended = vec![sent];
+                ended.extend(std::iter::from_fn(|| sending.try_join_next()));
+                finish(&lane, &queue, &mut progress, ended).await;
+            }
             () = tokio::time::sleep(wake.min(Duration::from_millis(500))) => {}
         }
     }
     while let Ok(Some(sent)) = tokio::time::timeout(Duration::from_secs(10), sending.join_next()).await {
-        finish(&lane, &queue, &mut progress, sent).await;
+        finish(&lane, &queue, &mut progress, vec![sent]).await;
     }
     if tokio::time::timeout(Duration::from_secs(10), lane.connector.close(&*lane.quota)).await.is_err() {
         tracing::warn!(target = %lane.name, "what the target still held did not go out in time; the next start goes on");
@@ -115,6 +122,13 @@ fn count(lane: &Lane, progress: &mut Progress) {
 
 async fn start(lane: &Arc<Lane>, queue: &RecordQueue, progress: &mut Progress, sending: &mut JoinSet<Sent>) {
     let now = now_ms();
+    if progress.read_anew {
+        if !sending.is_empty() {
+            return;
+        }
+        queue.read_anew();
+        progress.read_anew = false;
+    }
     if lane.state.paused.load(Ordering::Relaxed) {
         lane.pauses(|pauses| pauses.begin(now));
         return;
@@ -172,65 +186,89 @@ async fn send(lane: &Lane, batch: Vec<QueuedRow>) -> Sent {
     (batch, verdicts.into_iter().map(|verdict| verdict.unwrap_or_else(missing)).collect())
 }
 
-async fn finish(lane: &Lane, queue: &RecordQueue, progress: &mut Progress, sent: Result<Sent, tokio::task::JoinError>) {
-    let (batch, verdicts) = match sent {
-        Ok(sent) => sent,
-        Err(error) => {
-            tracing::error!(target = %lane.name, error = %error, "a batch ended in a panic; its rows are read again");
-            lane.state.in_flight.fetch_sub(1, Ordering::SeqCst);
-            queue.read_anew();
-            return;
-        }
-    };
-    let now = now_ms();
-    let (mut done, mut dead, mut again) = (Vec::new(), Vec::new(), Vec::new());
-    let mut gone_bytes = 0;
-    let mut worst: Option<&Verdict> = None;
-    for (mut queued, verdict) in batch.into_iter().zip(&verdicts) {
-        observe(lane, verdict, queued.row.sent_at, queued.row.urgent, 1);
-        let too_old = lane.open_age(queued.row.at, now) > millis(lane.settings.max_age);
-        let counts = matches!(verdict, Verdict::Transient { .. } | Verdict::Ambiguous { .. });
-        if counts {
-            let first = *queued.failed_at.get_or_insert(progress.successes);
-            queued.attempts += u32::from(progress.successes > first);
-        }
-        let spent = counts && queued.attempts >= lane.settings.attempts;
-        match verdict {
-            Verdict::Delivered { .. } => {
-                gone_bytes += queued.row.payload.len();
-                done.push(queued.row.id);
-            }
-            Verdict::PermanentItem { .. } => {
-                gone_bytes += queued.row.payload.len();
-                dead.push((queued.row.id, letter(lane, &queued, verdict)));
-            }
-            Verdict::PermanentTarget { .. } => {
-                worst = Some(verdict);
-                again.push(queued);
-            }
-            _ if too_old || spent => {
-                gone_bytes += queued.row.payload.len();
-                dead.push((queued.row.id, letter(lane, &queued, verdict)));
-            }
-            _ => {
-                worst = worst.or(Some(verdict));
-                again.push(queued);
+/// What batches came to, in one commit: one alone would wait as long for the store, and the next one after it.
+async fn finish(
+    lane: &Lane,
+    queue: &RecordQueue,
+    progress: &mut Progress,
+    ended: Vec<Result<Sent, tokio::task::JoinError>>,
+) {
+    let batches = ended.len();
+    let mut result = Ended { now: now_ms(), ..Ended::default() };
+    for sent in ended {
+        match sent {
+            Ok((batch, verdicts)) => result.take(lane, progress, batch, &verdicts),
+            Err(error) => {
+                tracing::error!(target = %lane.name, error = %error, "a batch ended in a panic; its rows are read again");
+                progress.read_anew = true;
             }
         }
     }
+    let Ended { done, dead, again, gone_bytes, now } = result;
     let gone = done.len() + dead.len();
     if !dead.is_empty() {
         parked("record", dead.len());
     }
     if gone > 0 {
+        let landed: Vec<i64> = done.iter().copied().chain(dead.iter().map(|(id, _)| *id)).collect();
         settle(lane, done, dead, now).await;
+        queue.landed(&landed);
         lane.state.waiting.fetch_sub(gone.min(lane.state.waiting.load(Ordering::SeqCst)), Ordering::SeqCst);
         take(&lane.state.bytes, u64::try_from(gone_bytes).unwrap_or(0));
     }
     queue.put_back(again);
-    learn(lane, progress, &verdicts, worst, now);
     // Last: until here the rows count as in flight.
-    lane.state.in_flight.fetch_sub(1, Ordering::SeqCst);
+    lane.state.in_flight.fetch_sub(batches, Ordering::SeqCst);
+}
+
+/// What became of the rows of some batches.
+#[derive(Default)]
+struct Ended {
+    done: Vec<i64>,
+    dead: Vec<(i64, DeadLetter)>,
+    again: Vec<QueuedRow>,
+    gone_bytes: usize,
+    /// Milliseconds since the epoch.
+    now: i64,
+}
+
+impl Ended {
+    fn take(&mut self, lane: &Lane, progress: &mut Progress, batch: Vec<QueuedRow>, verdicts: &[Verdict]) {
+        let mut worst: Option<&Verdict> = None;
+        for (mut queued, verdict) in batch.into_iter().zip(verdicts) {
+            observe(lane, verdict, queued.row.sent_at, queued.row.urgent, 1);
+            let too_old = lane.open_age(queued.row.at, self.now) > millis(lane.settings.max_age);
+            let counts = matches!(verdict, Verdict::Transient { .. } | Verdict::Ambiguous { .. });
+            if counts {
+                let first = *queued.failed_at.get_or_insert(progress.successes);
+                queued.attempts += u32::from(progress.successes > first);
+            }
+            let spent = counts && queued.attempts >= lane.settings.attempts;
+            match verdict {
+                Verdict::Delivered { .. } => {
+                    self.gone_bytes += queued.row.payload.len();
+                    self.done.push(queued.row.id);
+                }
+                Verdict::PermanentItem { .. } => {
+                    self.gone_bytes += queued.row.payload.len();
+                    self.dead.push((queued.row.id, letter(lane, &queued, verdict)));
+                }
+                Verdict::PermanentTarget { .. } => {
+                    worst = Some(verdict);
+                    self.again.push(queued);
+                }
+                _ if too_old || spent => {
+                    self.gone_bytes += queued.row.payload.len();
+                    self.dead.push((queued.row.id, letter(lane, &queued, verdict)));
+                }
+                _ => {
+                    worst = worst.or(Some(verdict));
+                    self.again.push(queued);
+                }
+            }
+        }
+        learn(lane, progress, verdicts, worst, self.now);
+    }
 }
 
 /// The rows are delivered, so this must succeed in the end: what is not deleted would be sent again.

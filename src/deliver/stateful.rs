@@ -1,7 +1,7 @@
 //! The lane of a target that people read (JIRA, Slack): one row for each key, one try at a time for each.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -32,7 +32,8 @@ const LONGEST_WAIT_MS: i64 = 3_600_000;
 struct Progress {
     backlog: Backlog,
     /// Rows in the backlog.
-    queued: HashSet<i64>,
+    /// Rows in the backlog, each with its priority there.
+    queued: HashMap<i64, u8>,
     /// Rows in flight.
     flying: HashMap<i64, Flight>,
     newest: i64,
@@ -118,7 +119,7 @@ impl Progress {
     fn new(circuit: Circuit) -> Self {
         Self {
             backlog: Backlog::default(),
-            queued: HashSet::new(),
+            queued: HashMap::new(),
             flying: HashMap::new(),
             newest: 0,
             circuit,
@@ -132,9 +133,11 @@ impl Progress {
     fn add(&mut self, lane: &Lane, row: Enqueued) {
         self.newest = self.newest.max(row.id);
         // A row in flight comes back by itself: its revision has changed.
-        if self.flying.contains_key(&row.id) || !self.queued.insert(row.id) {
+        let before = self.queued.get(&row.id).copied();
+        if self.flying.contains_key(&row.id) || before.is_some_and(|before| before >= row.priority) {
             return;
         }
+        self.queued.insert(row.id, row.priority);
         let now = now_ms();
         let due_at = due_at(&row, now);
         let options = connectors::SendOptions { channel: row.channel, ..Default::default() };
@@ -147,7 +150,11 @@ impl Progress {
             due_at,
             planned: row.planned,
         };
-        self.backlog.push(item, now);
+        match before {
+            // A newer version of the finding is more urgent.
+            Some(before) => self.backlog.raise(item, before),
+            None => self.backlog.push(item, now),
+        }
     }
 
     /// When the oldest row that could go came; digests that lie in the future are not late.
@@ -156,7 +163,7 @@ impl Progress {
     }
 
     fn again(&mut self, item: Item) {
-        if self.queued.insert(item.id) {
+        if self.queued.insert(item.id, item.priority).is_none() {
             self.backlog.push(item, now_ms());
         }
     }
@@ -225,7 +232,7 @@ impl Lane {
         progress.blocked.retain(|_, until| *until > now);
         while progress.flying.len() < self.settings.concurrency {
             let Some(item) = progress.backlog.pop(now, |scope| progress.blocked.contains_key(scope)) else { break };
-            if !progress.queued.remove(&item.id) {
+            if progress.queued.remove(&item.id).is_none() {
                 continue;
             }
             let lane = Arc::clone(self);
@@ -329,7 +336,7 @@ mod tests {
         }
         progress.crashed(panicked.expect("one of them").id(), now_ms());
         assert_eq!(progress.flying.keys().collect::<Vec<_>>(), [&2]);
-        assert_eq!(progress.queued, HashSet::from([1]));
+        assert_eq!(progress.queued, HashMap::from([(1, 50)]));
         let next = progress.backlog.next_due().expect("it goes again");
         assert!(next >= now_ms() + AFTER_PANIC_MS - 10_000, "what made it panic is still there");
     }

@@ -43,7 +43,9 @@ fn settle(
                 write_ledger(transaction, target, row, ledger, fingerprint, (now, *wake_at))?;
                 wake::accept(transaction, (target, target_name), row, ledger, now)?;
             }
-            answer(transaction, place, now, (wanted, "delivered", detail), waits)?;
+            let stood = row.ledger.as_ref().is_some_and(|before| before.state == LedgerState::Open);
+            let class = if stood && row.wanted == Wanted::Open { "updated" } else { "delivered" };
+            answer(transaction, place, now, (wanted, class, detail), waits)?;
             finish(transaction, row, now)
         }
         Settlement::Withdrawn => Ok(Left::Gone),
@@ -108,13 +110,14 @@ fn again(
     error: Option<&String>,
     now: i64,
 ) -> sql::Result<Left> {
+    // A request whose answer got lost just now may have arrived as late as this.
+    let in_doubt_since = (state == "unknown").then(|| row.sending_since.filter(|_| row.is_in_doubt()).unwrap_or(now));
     let priority = transaction
         .prepare_cached(
             "UPDATE deliveries SET state = ?2, due_at = ?3, attempts = ?4, error = ?5, limiter_ms = ?6,
-               sending_since = CASE ?2 WHEN 'unknown' THEN coalesce(sending_since, ?7) END
-             WHERE id = ?1 RETURNING priority",
+               sending_since = ?7 WHERE id = ?1 RETURNING priority",
         )?
-        .query_row(params![row.id, state, due_at, attempts, error, limiter_ms, now], |found| found.get(0))
+        .query_row(params![row.id, state, due_at, attempts, error, limiter_ms, in_doubt_since], |found| found.get(0))
         .optional()?;
     Ok(priority.map_or(Left::Gone, |priority| Left::Due { due_at, priority }))
 }
@@ -160,4 +163,40 @@ pub(super) fn answer(
         )?
         .execute(params![finding, target, key, now, wanted, class, detail, waited_ms, limiter_ms])?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use connectors::{Notice, SendOptions};
+
+    use super::*;
+    use crate::store::{Payload, testing};
+
+    #[tokio::test]
+    async fn a_lost_answer_is_looked_up_as_long_as_if_its_request_had_arrived_last_of_all() {
+        for store in testing::stores() {
+            let payload = Payload { notice: Notice::default(), options: SendOptions::default() };
+            let payload = serde_json::to_string(&payload).expect("JSON");
+            let insert =
+                "INSERT INTO deliveries (target, key, finding, account, priority, wanted, revision, state, due_at,
+                            attempts, at, sent_at, event_id, payload)
+                          VALUES (1, 'k', 1, 'a', 50, 'open', 1, 'waiting', 0, 0, 0, 0, 'e', ?1)";
+            store.write(move |transaction| transaction.execute(insert, params![payload])).await.expect("a row");
+            let id = store.waiting(1).expect("read").remove(0).enqueued.id;
+            let load = || Arc::new(store.load(id).expect("read").expect("there"));
+            let settle = |row, unknown, now| {
+                let detail = "no answer".to_owned();
+                let what = Settlement::Retry { unknown, due_at: now, attempts: 0, class: "ambiguous", detail };
+                store.settle(row, 1, "soc".into(), what, 0, now)
+            };
+            let before = load();
+            assert!(store.mark_sending(id, 1_000).await.expect("marked"));
+            settle(before, true, 31_000).await.expect("settled");
+            assert_eq!(load().sending_since, Some(31_000), "it waited for a limit first, and was answered last");
+            settle(load(), true, 40_000).await.expect("settled");
+            assert_eq!(load().sending_since, Some(31_000), "a look-up is no request");
+            settle(load(), false, 50_000).await.expect("settled");
+            assert_eq!(load().sending_since, None);
+        }
+    }
 }

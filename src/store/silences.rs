@@ -203,7 +203,7 @@ impl Store {
         self.read(|connection| {
             let mut statement = connection.prepare(
                 "SELECT a.finding, t.name FROM answers a JOIN targets t ON t.id = a.target
-                 WHERE a.at >= ?1 AND a.wanted = 'open' AND a.class = 'delivered'",
+                 WHERE a.at >= ?1 AND a.wanted = 'open' AND a.class IN ('delivered', 'updated')",
             )?;
             statement.each([at], |row| {
                 each(row.get(0)?, row.get(1)?);

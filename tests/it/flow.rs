@@ -171,3 +171,36 @@ async fn no_secret_stands_in_the_log_or_the_metrics() {
         assert!(!text.contains(secret), "{secret} in {text}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finding_that_gets_worse_while_it_waits_goes_before_the_others() {
+    let bench = Bench::start().await;
+    bench.configure(", concurrency: 1");
+    bench.script(
+        "all",
+        "fn route(f) {
+             if !f.failed { return []; }
+             [send(\"soc\", #{ priority: if f.risk == \"EXTREME\" { 95 } else if f.resource == \"worse\" { 10 } else { 50 } })]
+         }",
+    );
+    bench.settle().await;
+    bench.json(&["targets", "pause", "soc"]).await;
+    let router = bench.spawn();
+    for number in 0..10 {
+        bench.sims.aws.send(&bench.queue, &check(&format!("r{number}"), "FAILURE", T));
+    }
+    bench.sims.aws.send(&bench.queue, &check("worse", "FAILURE", T));
+    let store = rusqlite::Connection::open(bench.folder().join("state/router.db")).expect("the store");
+    let count = |of: &str| -> i64 {
+        store.query_row(&format!("SELECT COUNT(*) FROM deliveries WHERE {of}"), [], |row| row.get(0)).expect("a number")
+    };
+    crate::support::until("they wait", || count("priority < 90") == 11).await;
+    let worse = check("worse", "FAILURE", T + 1).replace("VERY_HIGH", "EXTREME");
+    bench.sims.aws.send(&bench.queue, &worse);
+    crate::support::until("it is worse", || count("priority = 95") == 1).await;
+    bench.json(&["targets", "resume", "soc"]).await;
+    crate::support::until("the tickets", || bench.sims.jira.issues().len() == 11).await;
+    assert!(router.terminate().await.success());
+    let first = &bench.sims.jira.issues()[0];
+    assert!(first.fields.to_string().contains("worse"), "{:?}", first.fields);
+}

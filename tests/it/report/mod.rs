@@ -151,6 +151,26 @@ async fn a_store_made_by_the_router_is_reported_in_every_form_and_the_patches_do
     assert!(profile.contains("\"RDS-001\": { enabled: false }"), "{profile}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_that_is_brought_up_to_date_is_one_interrupt() {
+    let bench = Bench::start().await;
+    bench.script("all", "fn route(f) { if f.failed { [send(\"soc\")] } else { [] } }");
+    let since = t();
+    for (risk, at) in [("LOW", 0), ("HIGH", 1), ("MEDIUM", 2), ("HIGH", 3)] {
+        bench.sims.aws.send(&bench.queue, &of_rule("S3-001", risk, 0, "FAILURE", since + at));
+        bench.settle().await;
+    }
+    let report = bench.json(&["findings", "report"]).await;
+    assert_eq!(report["interrupts"], 1, "{report}");
+    // Opened again it is told again.
+    for (status, at) in [("SUCCESS", 4), ("FAILURE", 5)] {
+        bench.sims.aws.send(&bench.queue, &of_rule("S3-001", "HIGH", 0, status, since + at));
+        bench.settle().await;
+    }
+    let report = bench.json(&["findings", "report"]).await;
+    assert_eq!(report["interrupts"], 2, "{report}");
+}
+
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a folder");
     for entry in std::fs::read_dir(from).expect("a folder") {
