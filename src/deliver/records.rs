@@ -63,7 +63,7 @@ pub(super) async fn run(lane: Arc<Lane>, queue: Arc<RecordQueue>, stop: Cancella
         read_anew: false,
     };
     let (mut spill, mut tending) = (Spill::new(&lane), Tending::new());
-    let mut sending: JoinSet<Sent> = JoinSet::new();
+    let (mut sending, mut settling): (JoinSet<Sent>, JoinSet<()>) = (JoinSet::new(), JoinSet::new());
     loop {
         spill.refill(&lane, &queue).await;
         spill.pack(&lane, &queue).await;
@@ -71,9 +71,11 @@ pub(super) async fn run(lane: Arc<Lane>, queue: Arc<RecordQueue>, stop: Cancella
             queue.jump(&lane, now_ms());
             progress.jumped_at = Instant::now();
         }
-        start(&lane, &queue, &mut progress, &mut sending).await;
+        if settling.len() < lane.settings.concurrency {
+            start(&lane, &queue, &mut progress, &mut sending, settling.is_empty()).await;
+        }
         if lane.is_fed() {
-            queue.even_out(&lane.state, !sending.is_empty());
+            queue.even_out(&lane.state, !sending.is_empty() || !settling.is_empty());
         } else {
             count(&lane, &mut progress);
         }
@@ -93,19 +95,21 @@ pub(super) async fn run(lane: Arc<Lane>, queue: Arc<RecordQueue>, stop: Cancella
             Some(sent) = sending.join_next() => {
                 let mut ended = vec![sent];
                 ended.extend(std::iter::from_fn(|| sending.try_join_next()));
-                finish(&lane, &queue, &mut progress, ended).await;
+                finish(&lane, &queue, &mut progress, ended, &mut settling);
             }
+            Some(_) = settling.join_next() => {}
             () = tokio::time::sleep(wake.min(Duration::from_millis(500))) => {}
         }
     }
     while let Ok(Some(sent)) = tokio::time::timeout(Duration::from_secs(10), sending.join_next()).await {
-        finish(&lane, &queue, &mut progress, vec![sent]).await;
+        finish(&lane, &queue, &mut progress, vec![sent], &mut settling);
     }
+    while let Ok(Some(_)) = tokio::time::timeout(Duration::from_secs(10), settling.join_next()).await {}
     if tokio::time::timeout(Duration::from_secs(10), lane.connector.close(&*lane.quota)).await.is_err() {
         tracing::warn!(target = %lane.name, "what the target still held did not go out in time; the next start goes on");
         return false;
     }
-    sending.is_empty()
+    sending.is_empty() && settling.is_empty()
 }
 
 /// Another process writes the rows: how many there are stands in the store alone.
@@ -120,10 +124,16 @@ fn count(lane: &Lane, progress: &mut Progress) {
     progress.count_at = Instant::now() + (begun.elapsed() * COUNT_EVERY).max(Duration::from_secs(1));
 }
 
-async fn start(lane: &Arc<Lane>, queue: &RecordQueue, progress: &mut Progress, sending: &mut JoinSet<Sent>) {
+async fn start(
+    lane: &Arc<Lane>,
+    queue: &RecordQueue,
+    progress: &mut Progress,
+    sending: &mut JoinSet<Sent>,
+    settled: bool,
+) {
     let now = now_ms();
     if progress.read_anew {
-        if !sending.is_empty() {
+        if !sending.is_empty() || !settled {
             return;
         }
         queue.read_anew();
@@ -186,12 +196,13 @@ async fn send(lane: &Lane, batch: Vec<QueuedRow>) -> Sent {
     (batch, verdicts.into_iter().map(|verdict| verdict.unwrap_or_else(missing)).collect())
 }
 
-/// What batches came to, in one commit: one alone would wait as long for the store, and the next one after it.
-async fn finish(
-    lane: &Lane,
-    queue: &RecordQueue,
+/// What batches came to. The lane does not wait for the store: a commit takes longer than the target takes to answer.
+fn finish(
+    lane: &Arc<Lane>,
+    queue: &Arc<RecordQueue>,
     progress: &mut Progress,
     ended: Vec<Result<Sent, tokio::task::JoinError>>,
+    settling: &mut JoinSet<()>,
 ) {
     let batches = ended.len();
     let mut result = Ended { now: now_ms(), ..Ended::default() };
@@ -205,20 +216,26 @@ async fn finish(
         }
     }
     let Ended { done, dead, again, gone_bytes, now } = result;
-    let gone = done.len() + dead.len();
     if !dead.is_empty() {
         parked("record", dead.len());
     }
-    if gone > 0 {
-        let landed: Vec<i64> = done.iter().copied().chain(dead.iter().map(|(id, _)| *id)).collect();
-        settle(lane, done, dead, now).await;
-        queue.landed(&landed);
-        lane.state.waiting.fetch_sub(gone.min(lane.state.waiting.load(Ordering::SeqCst)), Ordering::SeqCst);
-        take(&lane.state.bytes, u64::try_from(gone_bytes).unwrap_or(0));
-    }
     queue.put_back(again);
-    // Last: until here the rows count as in flight.
-    lane.state.in_flight.fetch_sub(batches, Ordering::SeqCst);
+    if done.is_empty() && dead.is_empty() {
+        lane.state.in_flight.fetch_sub(batches, Ordering::SeqCst);
+        return;
+    }
+    let (lane, queue) = (Arc::clone(lane), Arc::clone(queue));
+    settling.spawn(async move {
+        let _vital = Vital;
+        let landed: Vec<i64> = done.iter().copied().chain(dead.iter().map(|(id, _)| *id)).collect();
+        settle(&lane, done, dead, now).await;
+        queue.landed(&landed);
+        let waiting = lane.state.waiting.load(Ordering::SeqCst);
+        lane.state.waiting.fetch_sub(landed.len().min(waiting), Ordering::SeqCst);
+        take(&lane.state.bytes, u64::try_from(gone_bytes).unwrap_or(0));
+        // Last: until here the rows count as in flight.
+        lane.state.in_flight.fetch_sub(batches, Ordering::SeqCst);
+    });
 }
 
 /// What became of the rows of some batches.
