@@ -101,7 +101,7 @@ fn flaps(known: &Known, now: i64) -> bool {
 }
 
 fn failures_within(known: &Known, days: i64, now: i64) -> usize {
-    known.failures.iter().filter(|&&at| at > now - days * DAY_MS).count()
+    known.failures.iter().filter(|&&at| at > now.saturating_sub(days * DAY_MS)).count()
 }
 
 /// What scripts see of the memory as it is after this version.
@@ -130,11 +130,11 @@ fn started(finding: &Finding) -> i64 {
 /// For a failure after a pass: `failureDiscoveryDate` may still name the first one, so only a later date counts.
 fn since(finding: &Finding) -> i64 {
     let Version { time_ms, .. } = finding.version;
-    finding.discovered_at.filter(|&at| at + DAY_MS > time_ms).unwrap_or_else(|| finding.time_ms())
+    finding.discovered_at.filter(|&at| at.saturating_add(DAY_MS) > time_ms).unwrap_or_else(|| finding.time_ms())
 }
 
 fn push(failures: &mut Vec<i64>, now: i64) {
-    failures.retain(|&at| at > now - 30 * DAY_MS);
+    failures.retain(|&at| at > now.saturating_sub(30 * DAY_MS));
     if failures.len() >= FAILURES {
         failures.remove(0);
     }
@@ -250,5 +250,15 @@ mod tests {
         assert!(flapping(third + 7 * DAY_MS), "two failures left");
         assert!(!flapping(third + 7 * DAY_MS + 3_600_000), "one failure left");
         assert!(!flapping(fourth + 8 * DAY_MS));
+    }
+
+    #[test]
+    fn an_absurd_time_is_no_overflow() {
+        let resolved = known(MemberState::Resolved, 100);
+        for absurd in [i64::MAX, i64::MIN] {
+            let again = Finding { discovered_at: Some(absurd), ..finding(Status::Failure, 200) };
+            let memory = remember(&again, Change::Reopened, Some(&resolved), 0).expect("kept");
+            assert_eq!(memory.failing_since.is_some(), history(Some(&memory), i64::MIN).failing_since.is_some());
+        }
     }
 }

@@ -313,3 +313,22 @@ fn names_that_would_not_fit_into_a_key_are_refused() {
         );
     }
 }
+
+#[test]
+fn a_time_beyond_all_times_counts_as_absent() {
+    for (time, read) in [
+        ("1795000000000", Some(1_795_000_000_000)),
+        ("\"1795000000000\"", Some(1_795_000_000_000)),
+        ("9223372036854775807", None),
+        ("1000000000000000", None),
+        ("1e300", None),
+        ("-1e300", None),
+        ("0", None),
+    ] {
+        let body =
+            format!(r#"{{ "id": "c", "ruleId": "S3-001", "status": "FAILURE", "failureDiscoveryDate": {time} }}"#);
+        let decoded = decode(&RawMessage { body: body.into_bytes(), ..RawMessage::default() });
+        let finding = decoded.findings.first().unwrap_or_else(|| panic!("{time}: {decoded:?}"));
+        assert_eq!(finding.discovered_at, read, "{time}");
+    }
+}

@@ -148,15 +148,18 @@ pub fn word_of(value: &RawValue) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Milliseconds since the epoch, as a number or a numeric string; 0 and below count as absent.
+/// Some thirty thousand years: what is later is no time, and would overflow where times are added to.
+const MAX_TIME: i64 = 1_000_000_000_000_000;
+
+/// Milliseconds since the epoch, as a number or a numeric string; 0 and below, and what is absurd, count as absent.
 pub fn time_of(value: &RawValue) -> Option<i64> {
     let word = word_of(value)?;
     let time = word.parse::<i64>().ok().or_else(|| {
         let number = word.parse::<f64>().ok()?;
-        #[expect(clippy::cast_possible_truncation, reason = "checked to be a time within some thousand years")]
-        (number.is_finite() && number.abs() < 1e15).then_some(number as i64)
+        #[expect(clippy::cast_possible_truncation, reason = "what does not fit becomes absurd, and absent")]
+        number.is_finite().then_some(number as i64)
     })?;
-    (time > 0).then_some(time)
+    (1..MAX_TIME).contains(&time).then_some(time)
 }
 
 pub fn number_of(value: &RawValue) -> f64 {

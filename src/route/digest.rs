@@ -36,7 +36,7 @@ pub fn window_end(text: &str, now: i64) -> Result<i64, String> {
         return Err(format!("digest `{text}`: a window is between 1s and 168h"));
     }
     let every = i64::try_from(every.as_millis()).unwrap_or(i64::MAX);
-    Ok((now.div_euclid(every) + 1) * every)
+    Ok(now.div_euclid(every).saturating_add(1).saturating_mul(every))
 }
 
 #[cfg(test)]
@@ -61,6 +61,11 @@ mod tests {
         assert_eq!(window_end("02:30 America/New_York", at("2026-03-08T05:00:00Z")), Ok(at("2026-03-08T07:30:00Z")));
         // And has 01:30 twice on this one.
         assert_eq!(window_end("01:30 America/New_York", at("2026-11-01T04:00:00Z")), Ok(at("2026-11-01T05:30:00Z")));
+    }
+
+    #[test]
+    fn the_end_of_time_has_no_window_after_it() {
+        assert_eq!(window_end("1h", i64::MAX), Ok(i64::MAX));
     }
 
     #[test]

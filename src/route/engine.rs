@@ -9,6 +9,7 @@ use std::{
 };
 
 use globset::{GlobBuilder, GlobMatcher};
+use jiff::{Timestamp, tz::TimeZone};
 use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString, Map, NativeCallContext, Position};
 
 use super::{RouteLimits, tables::Tables, view};
@@ -102,7 +103,7 @@ pub fn build(limits: &RouteLimits, tables: Arc<Tables>) -> Engine {
             network.parse().or_else(|_| fail(format!("`{network}` is no network; write e.g. 10.0.0.0/8")))?;
         Ok(address.parse::<IpAddr>().is_ok_and(|address| network.contains(&address)))
     });
-    engine.register_fn("hours_between", |from: i64, to: i64| (to - from) / 3_600_000);
+    engine.register_fn("hours_between", |from: i64, to: i64| to.saturating_sub(from) / 3_600_000);
     engine.register_fn("local_time", |zone: &str| local_time(RUN.with_borrow(|run| run.now), zone));
     engine.register_fn("local_time", |zone: &str, at: i64| local_time(at, zone));
     engine
@@ -138,8 +139,13 @@ pub fn glob(text: &str) -> Result<GlobMatcher, String> {
 }
 
 fn local_time(now: i64, zone: &str) -> Fails<Map> {
-    let local = jiff::Timestamp::from_millisecond(now).and_then(|at| at.in_tz(zone));
-    let Ok(local) = local else { return fail(format!("`{zone}` is no time zone; write e.g. Australia/Sydney")) };
+    let Ok(zone) = TimeZone::get(zone) else {
+        return fail(format!("`{zone}` is no time zone; write e.g. Australia/Sydney"));
+    };
+    let Ok(at) = Timestamp::from_millisecond(now) else {
+        return fail(format!("{now} is no time: it is milliseconds since the epoch, as in finding.now"));
+    };
+    let local = at.to_zoned(zone);
     let weekday = i64::from(local.weekday().to_monday_one_offset());
     let mut map = Map::new();
     for (key, value) in [

@@ -128,7 +128,7 @@ getters! {
     HISTORY, register_history(_shown) {
         "first_seen" => |view: &mut HistoryView| time(view.0.first_seen),
         "failing_for_hours" => |view: &mut HistoryView| {
-            view.0.failing_since.map_or(0, |since| (view.1 - since).max(0) / 3_600_000)
+            view.0.failing_since.map_or(0, |since| view.1.saturating_sub(since).max(0) / 3_600_000)
         },
         "times_failed_7d" => |view: &mut HistoryView| i64::from(view.0.times_failed_7d),
         "times_failed_30d" => |view: &mut HistoryView| i64::from(view.0.times_failed_30d),

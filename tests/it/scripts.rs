@@ -87,6 +87,14 @@ fn a_script_can_neither_hang_nor_fill_memory_nor_reach_outside() {
 }
 
 #[test]
+fn a_time_that_is_none_and_a_zone_that_is_none_are_told_apart() {
+    let absurd = refused("local_time(\"UTC\", 9223372036854775807)");
+    assert!(absurd.contains("is no time:") && !absurd.contains("zone"), "{absurd}");
+    let decision = decide(&[("a.rhai", "fn route(f) { skip(`${hours_between(-9223372036854775807, f.now)}`) }")]);
+    assert_eq!(decision.expect("compiles").skips.len(), 1);
+}
+
+#[test]
 fn a_script_that_takes_too_long_is_stopped_and_says_so() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("a.rhai"), "fn route(finding) {\n  loop { }\n}").expect("written");
