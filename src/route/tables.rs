@@ -33,7 +33,11 @@ impl Tables {
                 continue;
             }
             let text = std::fs::read_to_string(&path).map_err(|error| problem(format!("read it: {error}")))?;
-            hash.update(text.as_bytes());
+            let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            for part in [path.file_name().unwrap_or_default().as_encoded_bytes(), text.as_bytes()] {
+                hash.update(part);
+                hash.update([0]);
+            }
             let rows = match kind.as_str() {
                 "csv" => csv_rows(&text).map_err(problem)?,
                 "json" => value_rows(serde_json::from_str(&text).map_err(|error| problem(error.to_string()))?)
@@ -41,7 +45,9 @@ impl Tables {
                 _ => value_rows(serde_saphyr::from_str(&text).map_err(|error| problem(error.to_string()))?)
                     .map_err(problem)?,
             };
-            let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            if tables.contains_key(&name) {
+                return Err(problem(format!("there is another table `{name}` beside it: one of the two must go")));
+            }
             tables.insert(name, rows);
         }
         Ok(Self { tables, digest: hash.finalize().into() })
@@ -93,15 +99,62 @@ fn value_rows(value: Value) -> Result<HashMap<String, Dynamic>, String> {
     let dynamic = |value: Value| rhai::serde::to_dynamic(value).map_err(|error| error.to_string());
     match value {
         Value::Null => Ok(HashMap::new()),
-        Value::Object(map) => map.into_iter().map(|(key, value)| Ok((key, dynamic(value)?))).collect(),
+        Value::Object(map) => {
+            // `payments:` with nothing behind it is a row of which nothing is known, as one that is not there.
+            let row = |value: Value| if value.is_null() { Value::Object(serde_json::Map::new()) } else { value };
+            map.into_iter().map(|(key, value)| Ok((key, dynamic(row(value))?))).collect()
+        }
         Value::Array(rows) => rows
             .into_iter()
             .map(|row| {
                 let key = row.get("id").or_else(|| row.get("key"));
-                let key = key.and_then(Value::as_str).ok_or("a row of a list needs `id` or `key`")?.to_owned();
+                let key = match key {
+                    Some(Value::String(key)) => key.clone(),
+                    Some(Value::Number(key)) => {
+                        let problem = "is a number, which has no zeros in front: write it in quotes";
+                        return Err(format!("the `id` or `key` {key} of a row {problem}"));
+                    }
+                    _ => return Err("a row of a list needs `id` or `key`".to_owned()),
+                };
                 Ok((key, dynamic(row)?))
             })
             .collect(),
         _ => Err("a table is a map of rows, or a list of rows with `id` or `key`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tables(files: &[(&str, &str)]) -> Result<Tables, String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("tables")).expect("a folder");
+        for (name, text) in files {
+            std::fs::write(folder.path().join("tables").join(name), text).expect("written");
+        }
+        Tables::load(folder.path()).map_err(|problem| problem.to_string())
+    }
+
+    #[test]
+    fn a_row_of_nothing_is_an_empty_map() {
+        let tables = tables(&[("owners.yaml", "payments:\nidentity: { channel: C1 }\n")]).expect("read");
+        for key in ["payments", "nobody"] {
+            let row = tables.lookup("owners", key).expect("a table");
+            assert!(row.read_lock::<Map>().is_some_and(|row| row.is_empty()), "{key}: {row:?}");
+        }
+    }
+
+    #[test]
+    fn an_id_that_is_a_number_is_refused_for_that() {
+        let problem = tables(&[("owners.yaml", "- id: 111122223333\n  lead: sam\n")]).expect_err("refused");
+        assert!(problem.contains("111122223333 of a row is a number"), "{problem}");
+    }
+
+    #[test]
+    fn of_two_tables_of_one_name_one_must_go() {
+        let problem = tables(&[("owners.csv", "id,lead\na,sam\n"), ("owners.yaml", "a: { lead: kim }\n")]);
+        let problem = problem.expect_err("refused");
+        assert!(problem.contains("owners.yaml: there is another table `owners`"), "{problem}");
     }
 }

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use findings_router::{
     decode::decode,
     finding::{Change, Finding, History, RawMessage},
-    route::{Decision, RouteLimits, Routes},
+    route::{Decision, LiveRoutes, RouteLimits, Routes},
 };
 
 use crate::support::{Bench, check, until};
@@ -84,6 +84,27 @@ fn a_script_can_neither_hang_nor_fill_memory_nor_reach_outside() {
         assert!(reason.contains("a.rhai:"), "{body}: no file and line in {reason}");
         assert!(started.elapsed() < Duration::from_secs(5), "{body} took {:?}", started.elapsed());
     }
+}
+
+#[test]
+fn a_table_that_is_renamed_is_another_set() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let table = |name: &str| folder.path().join("tables").join(name);
+    std::fs::create_dir(folder.path().join("tables")).expect("a folder");
+    std::fs::write(table("owner.yaml"), "a: { lead: sam }").expect("written");
+    std::fs::write(folder.path().join("a.rhai"), "fn route(f) { skip(lookup(\"owners\", \"a\").lead) }")
+        .expect("written");
+    let live = LiveRoutes::load(folder.path().to_owned(), RouteLimits::default()).expect("they compile");
+    std::fs::rename(table("owner.yaml"), table("owners.yaml")).expect("renamed");
+    assert_eq!(live.reload(), Ok(true));
+    let decision = live.current().decide(
+        &finding(),
+        Change::Opened,
+        &Arc::new(History::default()),
+        false,
+        &RouteLimits::default(),
+    );
+    assert_eq!(decision.skips[0].reason, "sam");
 }
 
 #[test]
