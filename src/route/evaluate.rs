@@ -105,7 +105,7 @@ impl Routes {
 
     /// `finding.env` as scripts see it.
     pub fn env_of(&self, finding: &Finding) -> String {
-        let tagged = ENV_TAGS.iter().find_map(|tag| finding.tag(tag)).filter(|value| !value.is_empty());
+        let tagged = ENV_TAGS.iter().find_map(|tag| finding.tag(tag).filter(|value| !value.is_empty()));
         let word = tagged.map(str::to_owned).or_else(|| {
             [&finding.account_id, &finding.cloud_account, &finding.account_name]
                 .into_iter()

@@ -116,6 +116,15 @@ fn a_time_that_is_none_and_a_zone_that_is_none_are_told_apart() {
 }
 
 #[test]
+fn an_empty_tag_hides_no_other_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("a.rhai"), "fn route(finding) { [] }").expect("written");
+    let routes = Routes::load(folder.path(), &RouteLimits::default()).expect("it compiles");
+    let tags = vec![("Environment".to_owned(), String::new()), ("Env".to_owned(), "Prd".to_owned())];
+    assert_eq!(routes.env_of(&Finding { tags, ..Finding::default() }), "prod");
+}
+
+#[test]
 fn a_script_that_takes_too_long_is_stopped_and_says_so() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("a.rhai"), "fn route(finding) {\n  loop { }\n}").expect("written");
