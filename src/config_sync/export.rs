@@ -339,8 +339,9 @@ fn scalar(value: &Value) -> String {
         return text.clone();
     }
     let mut out = json!(text).to_string();
-    // Neither a template nor a reference to the environment. In a quoted text, \x7b is a brace.
-    for (sign, escaped) in [("{{", "\\x7b\\x7b"), ("{%", "\\x7b%"), ("{#", "\\x7b#"), ("${", "\\x24{")] {
+    // Neither a template nor a reference to the environment, which is looked for once YAML has been read: `$${` is `${` there.
+    // In a quoted text, \x7b is a brace.
+    for (sign, escaped) in [("${", "$${"), ("{{", "\\x7b\\x7b"), ("{%", "\\x7b%"), ("{#", "\\x7b#")] {
         out = out.replace(sign, escaped);
     }
     out
@@ -351,10 +352,11 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::settings::yaml_expand;
 
     #[test]
     fn what_is_written_is_read_back_as_it_was() {
-        let value = json!({ "account": "012345678901", "name": "a: b #c", "tags": ["yes", "x y", "{{ evil }}"],
+        let value = json!({ "account": "012345678901", "name": "a: b #c", "tags": ["yes", "x y", "{{ evil }}", "${HOME} $${{HOME}} ${"],
             "rules": { "S3-001": { "enabled": true, "settings": { "t": { "type": "ttl", "value": 5, "values": [{ "value": "\"\n" }] } } } },
             "notifications": [{ "channel": "slack", "configuration": { "url": { "secret": "keep" }, "channel": "#a" } }] });
         let mut text = String::new();
@@ -367,7 +369,7 @@ mod tests {
         )
         .map(|rendered| rendered.text.to_string())
         .expect("no template in it");
-        let read = crate::settings::yaml::read(Path::new("a.yaml"), &rendered, &|text| Ok(text.to_owned()));
+        let read = crate::settings::yaml::read(Path::new("a.yaml"), &rendered, &yaml_expand(Path::new("a.yaml")));
         assert_eq!(read.map(|document| document.value).ok(), Some(value), "{text}");
     }
 }

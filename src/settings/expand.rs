@@ -1,4 +1,4 @@
-//! `${NAME}`, `${NAME:-default}`, `${file:/run/secrets/x}` and `${aws-secret:ARN#key}` in scalars.
+//! `${NAME}`, `${NAME:-default}`, `${file:/run/secrets/x}` and `${aws-secret:ARN#key}` in scalars; `$${` is `${` as it stands.
 
 use std::path::Path;
 
@@ -7,11 +7,21 @@ pub fn expand(text: &str, folder: &Path) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("${") {
-        out.push_str(&rest[..start]);
         let after = &rest[start + 2..];
+        if let Some(before) = rest[..start].strip_suffix('$') {
+            out.push_str(before);
+            out.push_str("${");
+            rest = after;
+            continue;
+        }
+        out.push_str(&rest[..start]);
+        // The text is not repeated: it may be a secret that happens to hold these two characters.
         let Some(end) = after.find('}') else {
-            return Err(format!("`{text}` opens ${{ and does not close it"));
+            return Err("it opens ${ and does not close it; write $${ where ${ is meant as it stands".to_owned());
         };
+        if after[..end].contains("${") {
+            return Err("it has ${ within ${…}; a default is taken as it stands".to_owned());
+        }
         out.push_str(&resolve(&after[..end], folder)?);
         rest = &after[end + 1..];
     }
@@ -56,6 +66,13 @@ mod tests {
         assert!(expand("${NO_SUCH_NAME_HERE}").expect_err("missing").contains("NO_SUCH_NAME_HERE"));
         assert!(expand("${OPEN").is_err());
         assert_eq!(expand("plain $5").as_deref(), Ok("plain $5"));
+    }
+
+    #[test]
+    fn what_is_escaped_is_text_and_what_is_nested_is_refused() {
+        assert_eq!(expand("a $${NO_SUCH_NAME_HERE} b").as_deref(), Ok("a ${NO_SUCH_NAME_HERE} b"));
+        assert_eq!(expand("$${ $$${ ${NO_SUCH_NAME_HERE:-c}").as_deref(), Ok("${ $${ c"));
+        assert!(expand("${NO_SUCH_NAME_HERE:-${NO_OTHER}}").is_err_and(|problem| problem.contains("within")));
     }
 
     #[test]

@@ -347,7 +347,14 @@ targets:
         let path = folder.path().join("router.yaml");
         for number in 0..yaml().matches(SECRET).count() {
             // One after the other is of the wrong type, or in the wrong place.
-            for wrong in ["[83412657]", "{ a: 83412657 }", "83412657"] {
+            for wrong in [
+                "[83412657]",
+                "{ a: 83412657 }",
+                "83412657",
+                "\"83412657${ab\"",
+                "\"83412657${A:-${B}}\"",
+                "\"${83412657\"",
+            ] {
                 let mut parts = yaml().split(SECRET).map(str::to_owned).collect::<Vec<_>>();
                 let rest = parts.split_off(number + 1);
                 let yaml = format!("{}{wrong}{}", parts.join("fine-0123456789"), rest.join("fine-0123456789"));
