@@ -6,10 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Located, SilenceSettings, read, yaml, yaml_expand};
+use super::{
+    Located, SilenceSettings, read,
+    yaml::{self, Document},
+    yaml_expand,
+};
 use crate::{
     restraint::{Budget, BudgetSettings, StormSettings},
     route::RouteLimits,
@@ -49,11 +53,8 @@ impl Outline {
         let top = &document.value;
         let routes =
             read::routes(path, top.get("routes")).map_err(|problem| located(document.place("routes"), problem))?;
-        let mut limits = match top.get("limits") {
-            Some(limits) => RouteLimits::deserialize(limits)
-                .map_err(|error| located(document.place("limits"), format!("limits: {error}")))?,
-            None => RouteLimits::default(),
-        };
+        // As `run` reads them: a number that comes from a variable is a text here.
+        let mut limits: RouteLimits = part(&document, &name, "limits")?.unwrap_or_default();
         let mut targets = BTreeMap::new();
         for (target, settings) in top.get("targets").and_then(Value::as_object).into_iter().flatten() {
             let kind = settings.get("type").and_then(Value::as_str).unwrap_or_default();
@@ -65,27 +66,28 @@ impl Outline {
             targets.insert(target.clone(), kind.to_owned());
         }
         limits.targets = Some(targets.keys().cloned().collect());
-        let part = |name: &'static str| top.get(name).map(|value| (name, value));
-        let wrong = |name: &str, problem: String| located(document.place(name), format!("{name}: {problem}"));
-        let storms = part("storms")
-            .map(|(name, value)| StormSettings::deserialize(value).map_err(|error| wrong(name, error.to_string())))
-            .transpose()?;
-        let budget = part("budget")
-            .map(|(name, value)| -> Result<BudgetSettings, Vec<Located>> {
-                let settings = BudgetSettings::deserialize(value).map_err(|error| wrong(name, error.to_string()))?;
-                Budget::new(settings.clone(), Vec::new()).map_err(|problem| wrong(name, problem))?;
-                Ok(settings)
-            })
-            .transpose()?;
+        let wrong = |key: &str, problem: String| located(document.place(key), format!("{key}: {problem}"));
+        let storms: Option<StormSettings> = part(&document, &name, "storms")?;
         if let Some(storms) = storms.as_ref().filter(|storms| !targets.contains_key(&storms.target)) {
             return Err(wrong("storms", format!("there is no target `{}`", storms.target)));
         }
-        let silences = part("silences")
-            .map(|(name, value)| SilenceSettings::deserialize(value).map_err(|error| wrong(name, error.to_string())))
-            .transpose()?
-            .unwrap_or_default();
+        let budget: Option<BudgetSettings> = part(&document, &name, "budget")?;
+        if let Some(budget) = &budget {
+            Budget::new(budget.clone(), Vec::new()).map_err(|problem| wrong("budget", problem))?;
+        }
+        let silences = part(&document, &name, "silences")?.unwrap_or_default();
         Ok(Self { routes, limits, targets, storms, budget, silences })
     }
+}
+
+/// What stands under a key at the top, if anything does.
+fn part<T: DeserializeOwned>(document: &Document, file: &str, key: &str) -> Result<Option<T>, Vec<Located>> {
+    let Some(value) = document.value.get(key) else { return Ok(None) };
+    connectors::typed(value.clone()).map(Some).map_err(|error| {
+        let path = if error.path.is_empty() { key.to_owned() } else { format!("{key}.{}", error.path) };
+        let problem = format!("{key}: {}", error.problem);
+        vec![Located { file: file.to_owned(), place: document.place(&path), problem }]
+    })
 }
 
 #[cfg(test)]
@@ -104,5 +106,26 @@ mod tests {
         std::fs::write(&file, text.replace("jira", "jria")).expect("written");
         let problems = Outline::read(&file).expect_err("a wrong type");
         assert!(problems[0].to_string().contains("router.yaml:4:"), "{}", problems[0]);
+    }
+    #[test]
+    fn a_number_from_a_variable_is_one_for_the_commands_too() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("router.yaml");
+        let number = |number: &str| format!("\"${{NOT_SET_ANYWHERE:-{number}}}\"");
+        let text = format!(
+            "limits: {{ max_operations: {} }}\ntargets: {{ soc: {{ type: jira }} }}\nstorms: {{ target: soc, accounts: {} }}\n\
+             budget: {{ interrupts: {}, digest: 1h }}\n",
+            number("200000"),
+            number("7"),
+            number("9")
+        );
+        std::fs::write(&file, text.as_str()).expect("written");
+        let outline = Outline::read(&file).expect("read");
+        assert_eq!(outline.limits.max_operations, 200_000);
+        assert_eq!(outline.storms.map(|storms| storms.accounts), Some(7));
+        assert_eq!(outline.budget.map(|budget| budget.interrupts), Some(9));
+        std::fs::write(&file, text.replace("200000", "many")).expect("written");
+        let problems = Outline::read(&file).expect_err("no number");
+        assert!(problems[0].to_string().contains("router.yaml:1:11: limits: "), "{}", problems[0]);
     }
 }
