@@ -81,7 +81,7 @@ impl HistoryCase {
     fn history(&self, now: i64) -> History {
         History {
             first_seen: self.first_seen,
-            failing_since: self.failing_for_hours.map(|hours| now - hours * 3_600_000),
+            failing_since: self.failing_for_hours.map(|hours| now.saturating_sub(hours.saturating_mul(3_600_000))),
             opened_at: self.opened_at,
             reopened_at: self.reopened_at,
             resolved_at: self.resolved_at,
@@ -164,7 +164,11 @@ fn strays(routes: &Routes) -> Vec<RouteError> {
         .filter(|name| name.ends_with(".cases.json") && !known.contains(name))
         .map(|name| {
             let script = name.trim_end_matches(".cases.json");
-            let problem = format!("there is no {script}.rhai beside it: name the file like the script that it is for");
+            let problem = if routes.directory().join(format!("{script}.rhai")).exists() {
+                format!("{script}.rhai decides nothing by itself: what uses its functions is the place for their cases")
+            } else {
+                format!("there is no {script}.rhai beside it: name the file like the script that it is for")
+            };
             RouteError { at: routes.directory().join(&name).display().to_string(), problem }
         })
         .collect();
@@ -206,7 +210,8 @@ pub(super) fn run_case(routes: &Routes, limits: &RouteLimits, script: &str, case
 
 fn finding(routes: &Routes, case: &Case) -> Result<Finding, String> {
     let mut check = match (&case.event, &case.fixture) {
-        (Some(event), _) => event.clone(),
+        (Some(_), Some(_)) => return Err("a case has `event` or `fixture`, not both".to_owned()),
+        (Some(event), None) => event.clone(),
         (None, Some(name)) => {
             let path = routes.directory().join("fixtures").join(name);
             let text = std::fs::read_to_string(&path).map_err(|error| format!("read {}: {error}", path.display()))?;
@@ -214,8 +219,9 @@ fn finding(routes: &Routes, case: &Case) -> Result<Finding, String> {
         }
         (None, None) => return Err("a case needs `event` or `fixture`".to_owned()),
     };
-    for (key, value) in &case.set {
-        check[key] = value.clone();
+    if !case.set.is_empty() {
+        let fields = settable(&mut check)?;
+        fields.extend(case.set.iter().map(|(key, value)| (key.clone(), value.clone())));
     }
     let now = match &case.now {
         Some(Value::Number(number)) => number.as_i64(),
@@ -228,7 +234,26 @@ fn finding(routes: &Routes, case: &Case) -> Result<Finding, String> {
     if let Some(rejected) = decoded.rejected.first() {
         return Err(format!("its event: {}", rejected.reason));
     }
-    decoded.findings.pop().ok_or_else(|| "its event holds no check".to_owned())
+    match (decoded.findings.pop(), decoded.findings.len()) {
+        (Some(finding), 0) => Ok(finding),
+        (Some(_), more) => Err(format!("its event holds {} checks; a case is about one", more + 1)),
+        (None, _) => Err("its event holds no check".to_owned()),
+    }
+}
+
+/// The fields of a check. What is around one is no place for them: nothing would read what is set there.
+fn settable(event: &mut Value) -> Result<&mut Map<String, Value>, String> {
+    let Value::Object(fields) = event else {
+        return Err("`set` changes fields of a check, and its event is no object".to_owned());
+    };
+    let around =
+        ["Message", "Records", "detail", "data", "attributes"].into_iter().find(|key| fields.contains_key(*key));
+    match around {
+        Some(key) if !fields.contains_key("ruleId") => Err(format!(
+            "`set` changes fields of a check, and its event has one within `{key}`: write down the check alone, or the event as it is meant"
+        )),
+        _ => Ok(fields),
+    }
 }
 
 /// What one script decided, in the words of the case files.

@@ -299,3 +299,39 @@ fn what_router_yaml_says_of_limits_counts_for_a_directory_that_is_named() {
     std::fs::remove_file(folder.path().join("router.yaml")).expect("removed");
     assert!(run(folder.path(), &[]).status.success());
 }
+
+#[test]
+fn a_case_whose_event_can_not_be_what_it_says_fails_and_says_why() {
+    let check = EVENT.trim_start_matches("\"event\": ");
+    let script = ("a.rhai", "fn route(f) { [] }");
+    for (case, expected) in [
+        (format!("\"event\": [{check}], \"set\": {{ \"region\": \"x\" }}"), "its event is no object"),
+        ("\"event\": \"text\", \"set\": { \"region\": \"x\" }".to_owned(), "its event is no object"),
+        (
+            "\"event\": { \"Type\": \"Notification\", \"Message\": \"{}\" }, \"set\": { \"region\": \"x\" }".to_owned(),
+            "its event has one within `Message`",
+        ),
+        (format!("\"event\": [{check}, {check}]"), "its event holds 2 checks"),
+        (format!("{EVENT}, \"fixture\": \"x.json\""), "`event` or `fixture`, not both"),
+    ] {
+        let case = format!("[{{ \"name\": \"n\", {case}, \"expect\": [] }}]");
+        let folder = folder(&[script, ("a.cases.json", &case)]);
+        let report = report(folder.path(), &[], 1);
+        let problem = report["cases"][0]["problem"].as_str().unwrap_or_default().to_owned();
+        assert!(problem.contains(expected), "{case}: {problem}");
+    }
+    // What would overflow is only very long ago.
+    let case = format!(
+        "[{{ \"name\": \"n\", {EVENT}, \"history\": {{ \"failing_for_hours\": {} }}, \"expect\": [] }}]",
+        i64::MAX
+    );
+    assert!(run(folder(&[script, ("a.cases.json", &case)]).path(), &[]).status.success());
+}
+
+#[test]
+fn cases_of_a_file_that_decides_nothing_are_refused_for_that_reason() {
+    let folder =
+        folder(&[("a.rhai", "fn route(f) { [] }"), ("shared.rhai", "fn one() { 1 }"), ("shared.cases.json", "[]")]);
+    let text = String::from_utf8_lossy(&run(folder.path(), &[]).stderr).into_owned();
+    assert!(text.contains("shared.rhai decides nothing by itself"), "{text}");
+}
