@@ -42,6 +42,11 @@ pub fn track(finding: &Finding, known: Option<&Known>, seen: Seen) -> Change {
     }
 }
 
+/// What it is of a check that nobody heard of before.
+pub fn first(finding: &Finding) -> Change {
+    track(finding, None, Seen::Never)
+}
+
 /// The memory after this version; `None` where none is needed: a check that never failed.
 ///
 /// `row` is the row to use for a check that is not yet remembered.

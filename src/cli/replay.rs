@@ -10,14 +10,16 @@ use std::{
 
 use clap::Args;
 
-use super::{Common, DONE, FAILED, Failure, Format, Outcome, print, routes::invalid};
+use super::{
+    Common, DONE, FAILED, Failure, Format, Outcome, print,
+    routes::{invalid, outline},
+};
 use crate::{
     replay::{
         Changes, Counts, Difference, Group, Input, Moves, Replay, Replayed, Report, ScriptSet, TargetKind, markdown,
         report,
     },
     route::{RouteLimits, Routes},
-    settings::Outline,
     source,
 };
 
@@ -68,7 +70,7 @@ pub struct ReplayArgs {
 }
 
 pub fn replay(common: &Common, args: ReplayArgs) -> Outcome {
-    let outline = outline(&common.config)?;
+    let outline = outline(common)?;
     let (limits, kinds) = match &outline {
         Some(outline) => (outline.limits.clone(), kinds(&outline.targets)),
         None => (RouteLimits::default(), BTreeMap::new()),
@@ -122,16 +124,6 @@ fn write_journal(path: &Path, replayed: &Replayed) -> std::io::Result<()> {
         out.write_all(b"\n")?;
     }
     out.flush()
-}
-
-/// router.yaml, if there is one; one that was named must be there.
-fn outline(path: &Path) -> Result<Option<Outline>, Failure> {
-    if !path.exists() && path == Path::new("./router.yaml") {
-        return Ok(None);
-    }
-    Outline::read(path).map(Some).map_err(|problems| {
-        Failure::invalid(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: "))
-    })
 }
 
 fn kinds(targets: &BTreeMap<String, String>) -> BTreeMap<String, TargetKind> {

@@ -12,6 +12,7 @@ use super::{Action, Decision, RouteError, RouteLimits, Routes};
 use crate::{
     decode::decode,
     finding::{Change, Finding, History, Muting, RawMessage},
+    track,
 };
 
 /// One case. `expect` must name every decision of the script that the file is named after.
@@ -180,7 +181,7 @@ fn strays(routes: &Routes) -> Vec<RouteError> {
 pub(super) fn decide(routes: &Routes, limits: &RouteLimits, case: &Case) -> Result<Decision, String> {
     let finding = finding(routes, case)?;
     let history = History { config_changed: case.config_changed, ..case.history.history(finding.received_at) };
-    let change = case.change.unwrap_or(if finding.failed() { Change::Opened } else { Change::Passing });
+    let change = case.change.unwrap_or_else(|| track::first(&finding));
     let decision = routes.decide(&Arc::new(finding), change, &Arc::new(history), case.held, limits);
     match decision.failures.first() {
         Some(failure) => Err(format!("{}: {}", failure.at, failure.reason)),

@@ -329,6 +329,46 @@ fn a_case_whose_event_can_not_be_what_it_says_fails_and_says_why() {
 }
 
 #[test]
+fn what_is_suppressed_is_explained_and_tested_as_suppressed() {
+    let script = "fn route(finding) { [ send(\"soc\"), send(\"siem\"), skip(finding.change) ] }";
+    let suppressed = EVENT.replace("\"resource\":", "\"suppressed\": true, \"resource\":");
+    let case = format!(
+        "[{{ \"name\": \"n\", {suppressed}, \"expect\": [{{ \"send\": \"soc\" }}, {{ \"send\": \"siem\" }}, {{ \"skip\": \"suppressed\" }}] }}]"
+    );
+    let yaml = "routes: .\ntargets: { soc: { type: jira }, siem: { type: splunk_hec } }\n";
+    let event = suppressed.trim_start_matches("\"event\": ");
+    let folder = folder(&[("a.rhai", script), ("a.cases.json", &case), ("router.yaml", yaml), ("e.json", event)]);
+    report(folder.path(), &[], 0);
+    let explain = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_findings-router"));
+        let output = command.args(["routes", "explain", "e.json"]).args(args).current_dir(&folder).output();
+        String::from_utf8_lossy(&output.expect("it runs").stdout).into_owned()
+    };
+    let text = explain(&[]);
+    assert!(text.contains("FAILURE HIGH unknown suppressed\n"), "{text}");
+    assert!(text.contains("nothing is sent to soc: tickets and alerts are about failures"), "{text}");
+    let json: Value = serde_json::from_str(&explain(&["--format", "json"])).expect("one document");
+    assert_eq!((&json[0]["change"], &json[0]["not_sent"]), (&"suppressed".into(), &serde_json::json!(["soc"])));
+}
+
+#[test]
+fn a_configuration_that_was_named_must_be_there() {
+    let folder = folder(&[("a.rhai", "fn route(f) { send(\"soc\") }"), ("e.json", "{}")]);
+    for args in [["routes", "test", "."], ["routes", "explain", "e.json"]] {
+        for (option, variable) in [(Some("--config=typo.yaml"), None), (None, Some("typo.yaml"))] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_findings-router"));
+            command.args(args).args(option).current_dir(&folder).env_remove("FINDINGS_ROUTER_CONFIG");
+            command.envs(variable.map(|file| ("FINDINGS_ROUTER_CONFIG", file)));
+            let output = command.output().expect("it runs");
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
+            assert!(text.contains("typo.yaml"), "{args:?}: {text}");
+        }
+    }
+    assert!(run(folder.path(), &[]).status.success());
+}
+
+#[test]
 fn cases_of_a_file_that_decides_nothing_are_refused_for_that_reason() {
     let folder =
         folder(&[("a.rhai", "fn route(f) { [] }"), ("shared.rhai", "fn one() { 1 }"), ("shared.cases.json", "[]")]);
