@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::{
     RouteError, RouteLimits, engine,
     lint_values::{Gives, dropped, gives},
+    lint_words::{instead, suggestion},
     read_files,
     tables::Tables,
     view::{FIELDS, HISTORY},
@@ -104,30 +105,6 @@ fn used(ast: &AST, names: &mut HashSet<String>) {
         }
         true
     });
-}
-
-/// The known word that looks most like this one, if one does.
-fn near<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .into_iter()
-        .map(|known| (strsim::damerau_levenshtein(word, known), known))
-        .filter(|(distance, known)| *distance <= 1 + known.len() / 4)
-        .min()
-        .map(|(_, known)| known)
-}
-
-fn suggestion(word: &str, known: &[&str]) -> String {
-    near(word, known.iter().copied()).map_or_else(String::new, |known| format!("; did you mean `{known}`?"))
-}
-
-/// What there is, after what there is not.
-fn instead(word: &str, known: &[&str]) -> String {
-    let all = known.join(", ");
-    match suggestion(word, known) {
-        _ if known.is_empty() => "; there are none".to_owned(),
-        near if near.is_empty() => format!("; there are: {all}"),
-        near => format!("{near} There are: {all}"),
-    }
 }
 
 struct Reader<'a> {
@@ -227,7 +204,7 @@ impl Reader<'_> {
             {
                 self.say(Level::Warning, at, format!("fn {name} hides the one of the same name in shared.rhai"));
             }
-            if matches!(name, "score" | "route") && !is_entry(name, parameters) {
+            if matches!(name, "score" | "route") && !is_entry(name, parameters) && !used.contains(name) {
                 let right = if name == "score" { "fn score(finding, score)" } else { "fn route(finding)" };
                 let problem = format!("fn {name} with {parameters} parameters is never called; write {right}");
                 self.say(Level::Error, at, problem);
@@ -359,11 +336,14 @@ impl Reader<'_> {
             }
             (name, _) => {
                 let own = self.functions.iter().chain(self.shared).map(|function| function.name.as_str());
-                let known: Vec<&str> = own.chain(OURS).collect();
-                if name.len() >= 4
-                    && !known.contains(&name)
-                    && let Some(near) = known.iter().find(|known| strsim::damerau_levenshtein(name, known) == 1)
-                {
+                let own: Vec<&str> = own.collect();
+                if name.len() < 4 || own.contains(&name) || OURS.contains(&name) {
+                    return;
+                }
+                let near = |known: &[&str]| {
+                    known.iter().find(|known| strsim::damerau_levenshtein(name, known) == 1).map(ToString::to_string)
+                };
+                if let Some(near) = near(&OURS) {
                     let problem = format!("there is no function `{name}`; did you mean `{near}`?");
                     self.say(Level::Error, at, problem);
                 }

@@ -1,6 +1,8 @@
 //! Whether a function ends with a value on every way through it, and values that nobody takes.
 
-use rhai::{ASTFlags, Expr, FnCallExpr, Position, Stmt};
+use std::sync::OnceLock;
+
+use rhai::{ASTFlags, Engine, Expr, FnCallExpr, OptimizationLevel, Position, Stmt, SwitchCasesCollection};
 
 /// How a list of statements ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -62,7 +64,7 @@ fn statement(last: &Stmt, values: &mut bool) -> Gives {
             worst(then, block(flow.branch.statements(), flow.branch.position(), values))
         }
         Stmt::Switch(inner, at) => {
-            let start = if inner.1.def_case.is_some() { Gives::Leaves } else { Gives::Nothing(*at) };
+            let start = if complete(&inner.1) { Gives::Leaves } else { Gives::Nothing(*at) };
             inner.1.expressions.iter().fold(start, |sofar, arm| worst(sofar, expression(&arm.rhs, values)))
         }
         Stmt::While(flow, at) => match flow.expr {
@@ -80,6 +82,26 @@ fn statement(last: &Stmt, values: &mut bool) -> Gives {
         Stmt::Expr(inner) => expression(inner, values),
         other => Gives::Nothing(other.position()),
     }
+}
+
+/// Whether one of the cases is always taken: there is `_`, or both `true` and `false` without a condition.
+fn complete(cases: &SwitchCasesCollection) -> bool {
+    let always = |number: &usize| matches!(cases.expressions[*number].lhs, Expr::BoolConstant(true, _));
+    let taken = |hash: &u64| cases.cases.get(hash).is_some_and(|case| case.blocks.iter().any(always));
+    cases.def_case.is_some() || (both().len() == 2 && both().iter().all(taken))
+}
+
+/// `true` and `false` as the cases of a switch are known: by a hash that only the parser makes.
+fn both() -> &'static [u64] {
+    static BOTH: OnceLock<Vec<u64>> = OnceLock::new();
+    BOTH.get_or_init(|| {
+        let mut parser = Engine::new_raw();
+        parser.set_optimization_level(OptimizationLevel::None);
+        match parser.compile("switch 0 { true => 1, false => 2 }").as_ref().map(|ast| ast.statements()) {
+            Ok([Stmt::Switch(inner, _), ..]) => inner.1.cases.keys().copied().collect(),
+            _ => Vec::new(),
+        }
+    })
 }
 
 fn expression(inner: &Expr, values: &mut bool) -> Gives {

@@ -8,6 +8,7 @@ mod engine;
 mod evaluate;
 mod lint;
 mod lint_values;
+mod lint_words;
 mod live;
 mod summary;
 mod tables;

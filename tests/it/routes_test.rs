@@ -301,6 +301,20 @@ fn what_router_yaml_says_of_limits_counts_for_a_directory_that_is_named() {
 }
 
 #[test]
+fn scripts_that_are_right_have_no_error() {
+    for script in [
+        "fn score(f, s) { switch f.failed { true => 50, false => 0 } }",
+        "fn score(finding) { 1 }\nfn route(f) { if score(f) > 0 { return []; } [] }",
+        "fn value(x) { 1 }\nfn route(f) { let m = #{}; if m.values().len() > value(1) { return []; } [] }",
+    ] {
+        hints(script, 0);
+    }
+    // One of the two alone is not all that may come.
+    let found = hints("fn score(f, s) { switch f.failed { true => 50, false if s > 1 => 0 } }", 2);
+    assert!(found.iter().any(|hint| hint.contains("ends without a score here")), "{found:?}");
+}
+
+#[test]
 fn a_case_whose_event_can_not_be_what_it_says_fails_and_says_why() {
     let check = EVENT.trim_start_matches("\"event\": ");
     let script = ("a.rhai", "fn route(f) { [] }");
