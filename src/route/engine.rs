@@ -12,7 +12,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use jiff::{Timestamp, tz::TimeZone};
 use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString, Map, NativeCallContext, Position};
 
-use super::{RouteLimits, tables::Tables, view};
+use super::{RouteLimits, room, tables::Tables, view};
 
 /// What `send`, `skip` and `hold` return, and where they were called.
 #[derive(Clone, Debug)]
@@ -23,14 +23,19 @@ pub enum Said {
 }
 
 thread_local! {
-    /// When the running evaluation must end, what it logged, and its `now`.
-    pub static RUN: RefCell<Run> = const { RefCell::new(Run { deadline: None, logs: Vec::new(), now: 0 }) };
+    /// When the running evaluation must end, what it logged, and its `now`; how much stack it has.
+    pub static RUN: RefCell<Run> =
+        const { RefCell::new(Run { deadline: None, logs: Vec::new(), now: 0, roomy: false, cramped: false }) };
 }
 
 pub struct Run {
     pub deadline: Option<Instant>,
     pub logs: Vec<String>,
     pub now: i64,
+    /// This thread has a stack for whatever a script may nest.
+    pub roomy: bool,
+    /// It has not, and a script that may need one was stopped.
+    pub cramped: bool,
 }
 
 /// At most so many globs are kept compiled: their texts may come from findings.
@@ -60,8 +65,14 @@ pub fn build(limits: &RouteLimits, tables: Arc<Tables>) -> Engine {
         if operations % 64 != 0 {
             return None;
         }
-        let over = RUN.with_borrow(|run| run.deadline.is_some_and(|deadline| Instant::now() > deadline));
-        over.then(|| "it took longer than max_time".into())
+        RUN.with_borrow_mut(|run| {
+            if !run.roomy && operations > room::FEW {
+                run.cramped = true;
+                return Some("there is no thread for a script of so many operations".into());
+            }
+            let over = run.deadline.is_some_and(|deadline| Instant::now() > deadline);
+            over.then(|| "it took longer than max_time".into())
+        })
     });
     let log = |text: &str| {
         RUN.with_borrow_mut(|run| {

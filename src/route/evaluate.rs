@@ -17,6 +17,8 @@ use crate::{
 
 /// Bytes of a group that are kept as they are.
 const MAX_GROUP: usize = 256;
+/// What is read back from the store may be nested no deeper than 128 levels, with everything around it.
+const MAX_FIELDS: usize = 32;
 const ENV_TAGS: [&str; 3] = ["Environment", "Env", "Stage"];
 pub(super) const OPTIONS: [&str; 12] = [
     "priority", "channel", "group", "digest", "mention", "owner", "assignee", "labels", "fields", "title", "note",
@@ -25,7 +27,7 @@ pub(super) const OPTIONS: [&str; 12] = [
 
 impl Routes {
     /// What the scripts decide. Pure: the clock is the finding's.
-    pub fn decide(
+    pub(super) fn decide_here(
         &self,
         finding: &Arc<Finding>,
         change: Change,
@@ -128,13 +130,20 @@ impl Routes {
         args: &mut [Dynamic],
         decision: &mut Decision,
     ) -> Option<Dynamic> {
-        RUN.with_borrow_mut(|run| {
+        let cramped = RUN.with_borrow_mut(|run| {
             run.deadline = Some(Instant::now() + limits.max_time);
             run.now = now;
             run.logs.clear();
+            run.cramped
         });
+        if cramped {
+            // All of it is decided anew (`room`).
+            return None;
+        }
         let result = self.evaluate(script, function, args);
         RUN.with_borrow_mut(|run| {
+            // It is this call's alone: what is read at the next reload has none.
+            run.deadline = None;
             decision.logs.extend(run.logs.drain(..).map(|text| (script.name.clone(), text)));
         });
         match result {
@@ -197,13 +206,31 @@ impl Routes {
         limits: &RouteLimits,
         decision: &mut Decision,
     ) -> Result<(), (Position, String)> {
-        if value.is_unit() {
-            return Ok(());
+        if !value.is_array() {
+            return self.take_one(script, value, held, limits, decision);
         }
-        if value.is_array() {
-            for item in value.cast::<Array>() {
-                self.take(script, item, held, limits, decision)?;
+        for item in value.cast::<Array>() {
+            if item.is_array() {
+                // `[a, [b, c]]`: a function of the script gave several. What is deeper is no list of decisions.
+                for inner in item.cast::<Array>() {
+                    self.take_one(script, inner, held, limits, decision)?;
+                }
+            } else {
+                self.take_one(script, item, held, limits, decision)?;
             }
+        }
+        Ok(())
+    }
+
+    fn take_one(
+        &self,
+        script: &Script,
+        value: Dynamic,
+        held: bool,
+        limits: &RouteLimits,
+        decision: &mut Decision,
+    ) -> Result<(), (Position, String)> {
+        if value.is_unit() {
             return Ok(());
         }
         let kind = value.type_name();
@@ -267,6 +294,15 @@ fn position_of(script: &Script, function: &str) -> Position {
     definition.map_or(Position::NONE, |definition| definition.body.start_position())
 }
 
+/// Whether lists and maps are nested deeper than so many levels.
+fn deeper(value: &Dynamic, most: usize) -> bool {
+    let within = |value: &Dynamic| deeper(value, most - 1);
+    if let Some(list) = value.read_lock::<Array>() {
+        return most == 0 || list.iter().any(within);
+    }
+    value.read_lock::<Map>().is_some_and(|map| most == 0 || map.values().any(within))
+}
+
 fn with_options(mut send: Send, options: Map) -> Result<Send, String> {
     for (key, value) in options {
         if value.is_unit() {
@@ -298,6 +334,9 @@ fn with_options(mut send: Send, options: Map) -> Result<Send, String> {
                 send.labels = labels.into_iter().map(text).collect::<Result<_, _>>()?;
             }
             "fields" => {
+                if deeper(&value, MAX_FIELDS) {
+                    return Err(format!("send: `fields` is nested more than {MAX_FIELDS} levels deep"));
+                }
                 let value: serde_json::Value = rhai::serde::from_dynamic(&value).map_err(|_| wrong("a map"))?;
                 let serde_json::Value::Object(fields) = value else { return Err(wrong("a map")) };
                 if let Some((field, instead)) = fields.keys().find_map(|name| connectors::reserved_field(name)) {

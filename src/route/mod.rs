@@ -10,6 +10,7 @@ mod lint;
 mod lint_values;
 mod lint_words;
 mod live;
+mod room;
 mod summary;
 mod tables;
 mod update;

@@ -59,6 +59,8 @@ fn a_script_can_neither_hang_nor_fill_memory_nor_reach_outside() {
         ("let a = [0]; a.pad(1000000000, 0); []", "Size of array"),
         ("let s = \"\"; s.pad(1000000000, \"x\"); []", "Length of string too large"),
         ("let m = #{}; for i in 0..1000000 { m[`k${i}`] = i; } []", "Too many operations"),
+        ("let a = []; for i in 0..600 { a = [[[[[[a]]]]]]; } a", "not array"),
+        ("let m = #{}; for i in 0..9 { m = #{a:#{a:#{a:#{a: m}}}}; } send(\"soc\", #{ fields: m })", "32 levels deep"),
         ("eval(\"40 + 2\")", "eval"),
         ("import \"other\" as o; []", "import"),
         ("sleep(3600.0); []", "a script can't sleep"),
@@ -87,6 +89,29 @@ fn a_script_can_neither_hang_nor_fill_memory_nor_reach_outside() {
 }
 
 #[test]
+fn what_a_script_nests_is_followed_as_deep_as_it_goes() {
+    for nested in [
+        "let a = []; for i in 0..600 { a = [[[[[[a]]]]]]; } let b = a; skip(`${a == b}`)",
+        "let a = #{}; for i in 0..600 { a = #{a:#{a:#{a:#{a: a}}}}; } let b = a; skip(`${a == b}`)",
+        "let p = 0; for i in 0..9000 { let q = p; p = || q; } skip(`${type_of(p) == \"Fn\"}`)",
+    ] {
+        let decision = decide(&[("a.rhai", &format!("fn route(finding) {{ {nested} }}"))]).expect("compiles");
+        assert_eq!(decision.skips.first().map(|skip| skip.reason.as_str()), Some("true"), "{:?}", decision.failures);
+    }
+}
+
+#[test]
+fn a_script_of_many_operations_decides_once_and_logs_once() {
+    let many =
+        "fn route(finding) { log(\"here\"); let n = 0; for i in 0..2000 { n += 1; } [skip(`${n}`), [skip(\"x\")]] }";
+    let few = "fn score(finding, score) { log(\"there\"); 7 }";
+    let decision = decide(&[("few.rhai", few), ("many.rhai", many)]).expect("compiles");
+    let reasons: Vec<&str> = decision.skips.iter().map(|skip| skip.reason.as_str()).collect();
+    assert_eq!((reasons, decision.score, decision.failures.len()), (vec!["2000", "x"], 7, 0));
+    assert_eq!(decision.logs, [("few".into(), "there".into()), ("many".into(), "here".into())]);
+}
+
+#[test]
 fn a_table_that_is_renamed_is_another_set() {
     let folder = tempfile::tempdir().expect("a folder");
     let table = |name: &str| folder.path().join("tables").join(name);
@@ -105,6 +130,19 @@ fn a_table_that_is_renamed_is_another_set() {
         &RouteLimits::default(),
     );
     assert_eq!(decision.skips[0].reason, "sam");
+}
+
+#[test]
+fn what_is_read_after_a_decision_has_time_of_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let shared = "let sum = 0;\nfor n in 0..500 { sum += n; }\nfn far() { 1 }";
+    std::fs::write(folder.path().join("shared.rhai"), shared).expect("written");
+    std::fs::write(folder.path().join("a.rhai"), "fn route(finding) { skip(`${far()}`) }").expect("written");
+    let limits = RouteLimits { max_time: Duration::ZERO, ..RouteLimits::default() };
+    for _ in 0..2 {
+        let decision = decide_within(folder.path(), &limits).expect("compiles");
+        assert_eq!(decision.skips.len(), 1, "{:?}", decision.failures);
+    }
 }
 
 #[test]
