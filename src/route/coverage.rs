@@ -15,7 +15,7 @@ use std::{
 use rhai::{AST, ASTNode, Expr, OptimizationLevel, Position, Stmt, StmtBlock};
 use serde::Serialize;
 
-use super::{RouteError, RouteLimits, Routes, cases, engine, read_files, tables::Tables};
+use super::{RouteError, RouteLimits, Routes, cases, engine, imports, read_files, tables::Tables};
 
 /// How much is reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -73,6 +73,8 @@ pub fn measure(directory: &Path, limits: &RouteLimits) -> Result<Coverage, Vec<R
     let tables = Arc::new(Tables::load(directory).map_err(one)?);
     let mut parser = engine::build(limits, tables);
     parser.set_optimization_level(OptimizationLevel::None);
+    let mut shared = imports::load(&mut parser, limits, directory, &files).map_err(one)?;
+    shared.insert(imports::SHARED.to_owned());
     let mut plan = Plan::default();
     let mut scoring = Vec::new();
     for (file, text) in &mut files {
@@ -110,7 +112,7 @@ pub fn measure(directory: &Path, limits: &RouteLimits) -> Result<Coverage, Vec<R
         for (number, counter) in live.iter().enumerate() {
             let hits = counter.swap(0, Ordering::Relaxed);
             let file = owner.get(&number).copied().unwrap_or_default();
-            let looked_at = file == "shared.rhai"
+            let looked_at = shared.contains(file)
                 || file.strip_suffix(".rhai") == Some(script)
                 || scoring.iter().any(|scores| scores == file);
             totals[number] += if looked_at { hits } else { 0 };

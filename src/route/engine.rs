@@ -58,7 +58,6 @@ pub fn build(limits: &RouteLimits, tables: Arc<Tables>) -> Engine {
         .set_max_map_size(limits.max_map)
         .set_max_modules(0)
         .disable_symbol("eval")
-        .disable_symbol("import")
         .set_strict_variables(true);
     engine.set_module_resolver(rhai::module_resolvers::DummyModuleResolver::new());
     engine.on_progress(|operations| {

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::{
     Action, Decision, RouteLimits, Routes, Script, ScriptFailure, Send, Skip,
     engine::{RUN, Said},
+    room,
     view::View,
 };
 use crate::{
@@ -27,7 +28,7 @@ pub(super) const OPTIONS: [&str; 12] = [
 
 impl Routes {
     /// What the scripts decide. Pure: the clock is the finding's.
-    pub(super) fn decide_here(
+    pub fn decide(
         &self,
         finding: &Arc<Finding>,
         change: Change,
@@ -35,7 +36,7 @@ impl Routes {
         held: bool,
         limits: &RouteLimits,
     ) -> Decision {
-        self.decide_with((finding, change, history), held, limits, None)
+        room::enough(limits, || self.decide_with((finding, change, history), held, limits, None))
     }
 
     /// What one script decides, on the score of all; what the others say, and where they fail, is left out. Asked apart from them, its
@@ -49,7 +50,7 @@ impl Routes {
         limits: &RouteLimits,
         script: &str,
     ) -> Decision {
-        self.decide_with((finding, change, history), held, limits, Some(script))
+        room::enough(limits, || self.decide_with((finding, change, history), held, limits, Some(script)))
     }
 
     fn decide_with(
@@ -149,19 +150,15 @@ impl Routes {
         match result {
             Ok(value) => Some(value),
             Err(error) => {
-                let position = error.position();
-                // The innermost error is what the user can mend; the chain of calls around it is not.
-                let inner = match *error {
-                    EvalAltResult::ErrorInFunctionCall(_, _, inner, position) => {
-                        (inner.to_string(), inner.position().or_else(position))
+                let (reason, file, position) = innermost(*error);
+                let failure = match file {
+                    Some(file) => {
+                        let at = place(file, position);
+                        ScriptFailure { script: script.name.clone(), at, reason, scoring: false }
                     }
-                    // Says why, and not only that it was stopped.
-                    EvalAltResult::ErrorTerminated(why, position) => (why.to_string(), position),
-                    other => (other.to_string(), position),
+                    // An endless loop has no place of its own: the function's is the nearest.
+                    None => self.failure(script, position.or_else(position_of(script, function)), reason),
                 };
-                // An endless loop has no place of its own: the function's is the nearest.
-                let position = inner.1.or_else(position_of(script, function));
-                let failure = self.failure(script, position, inner.0);
                 decision.failures.push(ScriptFailure { scoring: function == "score", ..failure });
                 None
             }
@@ -189,11 +186,7 @@ impl Routes {
     }
 
     fn failure(&self, script: &Script, position: Position, reason: String) -> ScriptFailure {
-        let file = format!("{}.rhai", script.name);
-        let at = match (position.line(), position.position()) {
-            (Some(line), Some(column)) => format!("{file}:{line}:{column}"),
-            _ => file,
-        };
+        let at = place(format!("{}.rhai", script.name), position);
         ScriptFailure { script: script.name.clone(), at, reason, scoring: false }
     }
 
@@ -285,6 +278,34 @@ pub fn bounded(text: &str, most: usize) -> Cow<'_, str> {
     }
     let start: String = text.chars().take(100).collect();
     format!("{start}~{}", hex::encode(&Sha256::digest(text.as_bytes())[..16])).into()
+}
+
+fn place(file: String, position: Position) -> String {
+    match (position.line(), position.position()) {
+        (Some(line), Some(column)) => format!("{file}:{line}:{column}"),
+        _ => file,
+    }
+}
+
+/// What the user can mend, without the chain of calls around it: the words, and the place, in a file that is shared or in the
+/// script itself.
+fn innermost(error: EvalAltResult) -> (String, Option<String>, Position) {
+    let (mut error, mut file) = (error, None);
+    loop {
+        error = match error {
+            // What has no place happened in the call.
+            EvalAltResult::ErrorInFunctionCall(_, _, inner, position) if inner.position().is_none() => {
+                return (inner.to_string(), file, position);
+            }
+            EvalAltResult::ErrorInFunctionCall(_, source, inner, _) => {
+                file = (!source.is_empty()).then_some(source);
+                *inner
+            }
+            // Says why, and not only that it was stopped.
+            EvalAltResult::ErrorTerminated(why, position) => return (why.to_string(), file, position),
+            other => return (other.to_string(), file, other.position()),
+        };
+    }
 }
 
 /// Where a function's body begins.

@@ -10,7 +10,7 @@ use rhai::{AST, ASTFlags, ASTNode, Expr, FnCallExpr, OptimizationLevel, Position
 use serde::Serialize;
 
 use super::{
-    RouteError, RouteLimits, engine,
+    RouteError, RouteLimits, engine, imports,
     lint_values::{Gives, dropped, gives},
     lint_words::{instead, suggestion},
     read_files,
@@ -60,12 +60,13 @@ pub fn lint(directory: &Path, limits: &RouteLimits) -> Result<Vec<Hint>, Vec<Rou
     let mut parser = engine::build(limits, Arc::clone(&tables));
     // As written: nothing is folded away.
     parser.set_optimization_level(OptimizationLevel::None);
+    let imported = imports::load(&mut parser, limits, directory, &files).map_err(one)?;
     let mut asts = BTreeMap::new();
     for (file, text) in &files {
         asts.insert(file.as_str(), super::compile(&parser, &directory.join(file), text).map_err(one)?);
     }
     let shared: Vec<Arc<ScriptFuncDef>> =
-        asts.get("shared.rhai").map(|ast| ast.iter_fn_def().cloned().collect()).unwrap_or_default();
+        asts.get(imports::SHARED).map(|ast| ast.iter_fn_def().cloned().collect()).unwrap_or_default();
     let mut used_anywhere = HashSet::new();
     for ast in asts.values() {
         used(ast, &mut used_anywhere);
@@ -77,7 +78,8 @@ pub fn lint(directory: &Path, limits: &RouteLimits) -> Result<Vec<Hint>, Vec<Rou
             limits,
             tables: &tables,
             shared: &shared,
-            is_shared: *file == "shared.rhai",
+            is_shared: *file == imports::SHARED,
+            is_imported: imported.contains(*file),
             functions: ast.iter_fn_def().cloned().collect(),
             found: Vec::new(),
         };
@@ -113,6 +115,7 @@ struct Reader<'a> {
     tables: &'a Tables,
     shared: &'a [Arc<ScriptFuncDef>],
     is_shared: bool,
+    is_imported: bool,
     functions: Vec<Arc<ScriptFuncDef>>,
     found: Vec<(Position, Hint)>,
 }
@@ -200,6 +203,7 @@ impl Reader<'_> {
             if OURS.contains(&name) {
                 self.say(Level::Warning, at, format!("fn {name} hides the router's own {name}"));
             } else if !self.is_shared
+                && !self.is_imported
                 && self.shared.iter().any(|other| other.name == name && other.params.len() == parameters)
             {
                 self.say(Level::Warning, at, format!("fn {name} hides the one of the same name in shared.rhai"));
@@ -290,6 +294,10 @@ impl Reader<'_> {
             Some(Expr::StringConstant(text, at)) => Some((text.as_str(), *at)),
             _ => None,
         };
+        if call.is_qualified() {
+            // Of an imported file, whose functions are the engine's to find.
+            return;
+        }
         match (call.name.as_str(), call.args.len()) {
             ("send", 1 | 2) => {
                 if let (Some((target, at)), Some(known)) = (text(0), &self.limits.targets)
@@ -346,6 +354,10 @@ impl Reader<'_> {
                 if let Some(near) = near(&OURS) {
                     let problem = format!("there is no function `{name}`; did you mean `{near}`?");
                     self.say(Level::Error, at, problem);
+                } else if let Some(near) = near(&own) {
+                    // rhai brings a hundred functions of its own, `values` beside a script's `value`, and does not say which.
+                    let problem = format!("`{name}` is none of the scripts' functions; did you mean `{near}`?");
+                    self.say(Level::Warning, at, problem);
                 }
             }
         }

@@ -6,6 +6,7 @@ mod coverage;
 mod digest;
 mod engine;
 mod evaluate;
+mod imports;
 mod lint;
 mod lint_values;
 mod lint_words;
@@ -17,7 +18,7 @@ mod update;
 mod view;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
@@ -31,7 +32,7 @@ pub use engine::glob;
 pub use evaluate::bounded;
 pub use lint::{Hint, Level, lint};
 pub use live::LiveRoutes;
-use rhai::{AST, Caches, Engine, Module, Scope};
+use rhai::{AST, Caches, Engine, Position};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 pub use summary::summary;
@@ -122,34 +123,38 @@ impl Routes {
         let mut engine = engine::build(limits, Arc::clone(&tables));
         prepare(&mut engine);
         let mut scripts = Vec::new();
-        if let Some(text) = files.get("shared.rhai") {
-            let path = directory.join("shared.rhai");
-            let shared = compile(&engine, &path, text).and_then(|ast| {
-                Module::eval_ast_as_new(Scope::new(), &ast, &engine)
-                    .map_err(|error| RouteError { at: path.display().to_string(), problem: error.to_string() })
-            });
-            match shared {
-                Ok(module) => drop(engine.register_global_module(module.into())),
-                Err(problem) => problems.push(problem),
-            }
-        }
-        for (file, text) in files.iter().filter(|(file, _)| file.as_str() != "shared.rhai") {
-            match compile(&engine, &directory.join(file), text) {
-                Ok(ast) => {
-                    let has = |name: &str, params: usize| {
-                        ast.iter_functions().any(|f| f.name == name && f.params.len() == params)
-                    };
-                    let (scores, routes) = (has("score", 2), has("route", 1));
-                    if !scores && !routes {
-                        let problem = "it defines neither fn score(finding, score) nor fn route(finding)".to_owned();
-                        problems.push(RouteError { at: directory.join(file).display().to_string(), problem });
-                    }
-                    let name = file.trim_end_matches(".rhai").to_owned();
-                    scripts.push(Script { name, ast, caches: Mutex::default(), scores, routes });
+        let imported = imports::load(&mut engine, limits, directory, files).unwrap_or_else(|problem| {
+            problems.push(problem);
+            // Modules that are missing for that reason are no problems of the scripts that call them.
+            engine.set_strict_variables(false);
+            BTreeSet::new()
+        });
+        for (file, text) in files.iter().filter(|(file, _)| file.as_str() != imports::SHARED) {
+            let path = directory.join(file);
+            let ast = match compile(&engine, &path, text) {
+                Ok(ast) => ast,
+                Err(problem) => {
+                    problems.push(problem);
+                    continue;
                 }
-                Err(problem) => problems.push(problem),
+            };
+            let has =
+                |name: &str, params: usize| ast.iter_functions().any(|f| f.name == name && f.params.len() == params);
+            let (scores, routes) = (has("score", 2), has("route", 1));
+            if !scores && !routes && imported.contains(file) {
+                continue;
             }
+            if let Err(problem) = imports::refuse(&ast, &path) {
+                problems.push(problem);
+            } else if !scores && !routes {
+                let problem = "it defines neither fn score(finding, score) nor fn route(finding), and shared.rhai does not import it";
+                problems.push(located(&path, Position::NONE, problem.to_owned()));
+            }
+            let name = file.trim_end_matches(".rhai").to_owned();
+            scripts.push(Script { name, ast, caches: Mutex::default(), scores, routes });
         }
+        // By their own names: in those of the files `-` comes before `.`, and `score-context` before `score`.
+        scripts.sort_by(|one, other| one.name.cmp(&other.name));
         if scripts.is_empty() && problems.is_empty() {
             let problem = "no *.rhai script in this directory: nothing would be routed".to_owned();
             problems.push(RouteError { at: directory.display().to_string(), problem });
@@ -184,14 +189,15 @@ impl Routes {
 }
 
 fn compile(engine: &Engine, path: &Path, text: &str) -> Result<AST, RouteError> {
-    engine.compile(text).map_err(|error| {
-        let position = error.1;
-        let at = match (position.line(), position.position()) {
-            (Some(line), Some(column)) => format!("{}:{line}:{column}", path.display()),
-            _ => path.display().to_string(),
-        };
-        RouteError { at, problem: error.0.to_string() }
-    })
+    engine.compile(text).map_err(|error| located(path, error.1, error.0.to_string()))
+}
+
+fn located(path: &Path, position: Position, problem: String) -> RouteError {
+    let at = match (position.line(), position.position()) {
+        (Some(line), Some(column)) => format!("{}:{line}:{column}", path.display()),
+        _ => path.display().to_string(),
+    };
+    RouteError { at, problem }
 }
 
 fn read_files(directory: &Path) -> Result<BTreeMap<String, String>, RouteError> {

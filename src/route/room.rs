@@ -4,10 +4,9 @@
 //! it. A usual stack is enough for some of them, and scripts need some hundred. One that takes more is stopped and begins anew on a
 //! thread with a stack for all of them: it is pure, so nobody notices.
 
-use std::{sync::Arc, thread};
+use std::thread;
 
-use super::{Decision, RouteLimits, Routes, engine::RUN};
-use crate::finding::{Change, Finding, History};
+use super::{Decision, RouteLimits, engine::RUN};
 
 /// Operations for which less than half of a stack of 2 MB is enough, whatever they do: comparing what they nested takes most, 720
 /// bytes for each.
@@ -15,24 +14,14 @@ pub const FEW: u64 = 1_000;
 /// Stack for each operation that is allowed. It is address space: only what is used becomes memory.
 const BYTES_EACH: u64 = 1_024;
 
-impl Routes {
-    /// What the scripts decide. Pure: the clock is the finding's.
-    pub fn decide(
-        &self,
-        finding: &Arc<Finding>,
-        change: Change,
-        history: &Arc<History>,
-        held: bool,
-        limits: &RouteLimits,
-    ) -> Decision {
-        let decide = || self.decide_here(finding, change, history, held, limits);
-        let decision = decide();
-        if !RUN.with_borrow_mut(|run| std::mem::take(&mut run.cramped)) {
-            return decision;
-        }
-        // Without the thread the script has failed, and says why.
-        roomy(limits, decide).unwrap_or(decision)
+/// Decides, a second time where there was not stack enough. `decide`: pure.
+pub fn enough(limits: &RouteLimits, decide: impl Fn() -> Decision + Sync) -> Decision {
+    let decision = decide();
+    if !RUN.with_borrow_mut(|run| std::mem::take(&mut run.cramped)) {
+        return decision;
     }
+    // Without the thread the script has failed, and says why.
+    roomy(limits, &decide).unwrap_or(decision)
 }
 
 /// Does it on a thread that has the stack; `None` where there is none to be had.

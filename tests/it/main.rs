@@ -31,6 +31,8 @@ mod gone;
 // What scripts see of the past.
 mod history;
 mod holds;
+// Functions of other files.
+mod imports;
 // What becomes of a target's answers.
 mod lanes;
 mod later;

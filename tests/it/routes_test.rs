@@ -315,6 +315,22 @@ fn scripts_that_are_right_have_no_error() {
 }
 
 #[test]
+fn what_is_imported_is_read_and_its_branches_count() {
+    let case = format!("[{{ \"name\": \"n\", {EVENT}, \"expect\": [{{ \"skip\": \"low\" }}] }}]");
+    let folder = folder(&[
+        ("shared.rhai", "import \"lib\" as l;\nfn word(f) { l::word(f) }\n"),
+        ("lib.rhai", "fn word(f) { if f.risk_rank > 4 { \"high\" } else { \"low\" } }\n"),
+        ("a.rhai", "fn route(finding) { skip(word(finding)) }\n"),
+        ("a.cases.json", &case),
+    ]);
+    let report = report(folder.path(), &[], 0);
+    assert_eq!(report["hints"], serde_json::json!([]));
+    let missed = report["coverage"]["missed"].to_string();
+    assert!(missed.contains("lib.rhai:1:33") && missed.matches("what").count() == 1, "{missed}");
+    assert_eq!(report["coverage"]["functions"], serde_json::json!({ "reached": 3, "all": 3 }));
+}
+
+#[test]
 fn a_case_whose_event_can_not_be_what_it_says_fails_and_says_why() {
     let check = EVENT.trim_start_matches("\"event\": ");
     let script = ("a.rhai", "fn route(f) { [] }");

@@ -112,6 +112,16 @@ fn a_script_of_many_operations_decides_once_and_logs_once() {
 }
 
 #[test]
+fn scripts_run_in_the_order_of_their_names_and_not_of_their_files() {
+    let decision = decide(&[
+        ("score-context.rhai", "fn score(finding, score) { score * 2 }"),
+        ("score.rhai", "fn score(finding, score) { score + 10 }"),
+    ])
+    .expect("compiles");
+    assert_eq!(decision.scores, [("score".into(), 10), ("score-context".into(), 20)]);
+}
+
+#[test]
 fn a_table_that_is_renamed_is_another_set() {
     let folder = tempfile::tempdir().expect("a folder");
     let table = |name: &str| folder.path().join("tables").join(name);
