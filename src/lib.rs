@@ -19,6 +19,7 @@ pub mod notice;
 pub mod operate;
 pub mod pipeline;
 mod relay;
+mod reload;
 pub mod replay;
 pub mod report;
 pub mod restraint;

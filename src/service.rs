@@ -24,6 +24,7 @@ use crate::{
     engine::{Engine, Target},
     operate::Desk,
     pipeline::Pipeline,
+    reload::watch,
     route::LiveRoutes,
     serve,
     settings::{Settings, SourceSettings},
@@ -32,7 +33,7 @@ use crate::{
     source::{self, FileSource, Intake, SourceState, SqsSource, Taken, WebhookSource, webhook_routes},
     standby::{self, Joined},
     store::{Access, Place, Retention, Store, StoreError},
-    upkeep::{report, upkeep, watch},
+    upkeep::{report, upkeep},
     vital,
 };
 
@@ -320,7 +321,7 @@ fn shadow(
         Err(error) => tracing::error!(error = %error, "the thread of the shadow scripts can't be started"),
     }
     tracing::info!(directory = %directory.display(), version = routes.current().version(), "shadow scripts run beside the live ones");
-    watch(routes)
+    Some(watch(routes))
 }
 
 pub(crate) fn join(problems: &[crate::route::RouteError]) -> String {

@@ -1,5 +1,4 @@
-//! What happens once a second beside the flow: sources pause and go on, lanes report, the store is pruned, scripts are
-//! exchanged.
+//! What happens once a second beside the flow: sources pause and go on, lanes report, the store is pruned.
 
 use std::{
     path::Path,
@@ -8,28 +7,18 @@ use std::{
 };
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use notify_debouncer_full::{
-    DebounceEventResult, new_debouncer,
-    notify::{
-        EventKind, RecursiveMode,
-        event::{AccessKind, AccessMode},
-    },
-};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::now_ms,
     deliver::{Lane, Lanes, WhenFull},
-    route::LiveRoutes,
     serve,
-    service::{Running, join},
+    service::Running,
     source::SourceState,
     store::{Retention, Store},
 };
 
 const UPKEEP: Duration = Duration::from_secs(1);
-/// How long a changed script must have rested before it is read.
-const RESTED: Duration = Duration::from_millis(200);
 /// The sources pause where less than a tenth of the disk is free, unless that is still this much.
 const ENOUGH_FREE: u64 = 1 << 30;
 
@@ -167,55 +156,5 @@ fn warn_of_backlogs(lanes: &[Arc<Lane>]) {
                 tracing::info!(target = %lane.name, bytes, max_bytes, "the lane has room again");
             }
         }
-    }
-}
-
-/// Exchanges the scripts once their files have changed and rested: editors write in several steps.
-pub fn watch(routes: Arc<LiveRoutes>) -> Option<impl Sized + use<>> {
-    let directory = routes.directory().to_owned();
-    let handler = move |changes: DebounceEventResult| {
-        let Ok(changes) = changes else { return };
-        // Loading the scripts opens them, which is an event too.
-        if changes.iter().all(|change| is_reading(change.kind)) {
-            return;
-        }
-        match routes.reload() {
-            Ok(true) => {
-                metrics::counter!("findings_router_scripts_reloaded_total", "result" => "taken").increment(1);
-                tracing::info!(version = routes.current().version(), "the scripts were exchanged");
-            }
-            Ok(false) => {}
-            Err(problems) => {
-                metrics::counter!("findings_router_scripts_reloaded_total", "result" => "refused").increment(1);
-                tracing::error!(problems = join(&problems), "the changed scripts can't be used; the old set stays");
-            }
-        }
-    };
-    let watching = new_debouncer(RESTED, None, handler).and_then(|mut debouncer| {
-        debouncer.watch(&directory, RecursiveMode::Recursive)?;
-        Ok(debouncer)
-    });
-    watching
-        .inspect_err(|error| {
-            tracing::warn!(directory = %directory.display(), error = %error, "the scripts are not watched: a change needs a restart");
-        })
-        .ok()
-}
-
-fn is_reading(kind: EventKind) -> bool {
-    matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reading_the_scripts_is_no_change_of_them() {
-        assert!(is_reading(EventKind::Access(AccessKind::Open(AccessMode::Any))));
-        assert!(is_reading(EventKind::Access(AccessKind::Close(AccessMode::Read))));
-        assert!(!is_reading(EventKind::Access(AccessKind::Close(AccessMode::Write))));
-        assert!(!is_reading(EventKind::Modify(notify_debouncer_full::notify::event::ModifyKind::Any)));
-        assert!(!is_reading(EventKind::Any));
     }
 }

@@ -312,3 +312,29 @@ async fn scripts_are_exchanged_while_the_router_runs_and_a_broken_set_is_refused
     router.kill().expect("killed");
     router.wait().expect("ended");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_behind_a_link_that_is_turned_are_taken_up() {
+    let bench = Bench::start().await;
+    bench.script("a", "fn route(finding) { [send(\"siem\"), skip(\"first\")] }");
+    let (routes, new) = (bench.folder().join("routes"), bench.folder().join("42"));
+    std::fs::rename(&routes, bench.folder().join("41")).expect("moved");
+    std::fs::create_dir(&new).expect("a folder");
+    std::fs::write(new.join("a.rhai"), "fn route(finding) { [send(\"siem\"), skip(\"second\")] }").expect("written");
+    std::os::unix::fs::symlink("41", &routes).expect("a link");
+    let noted = |note: &str| {
+        let events = bench.sims.splunk.events();
+        events.iter().any(|event| event["event"]["router"]["skips"].to_string().contains(note))
+    };
+    let log = bench.folder().join("log");
+    let _router = bench.spawn_logging(&log);
+    bench.sims.aws.send(&bench.queue, &check("one", "FAILURE", T));
+    until("the first set decides", || noted("first")).await;
+
+    std::os::unix::fs::symlink("42", bench.folder().join("next")).expect("a link");
+    std::fs::rename(bench.folder().join("next"), &routes).expect("turned");
+    let logged = |text: &str| std::fs::read_to_string(&log).unwrap_or_default().contains(text);
+    until("the exchange is logged", || logged("the scripts were exchanged")).await;
+    bench.sims.aws.send(&bench.queue, &check("two", "FAILURE", T));
+    until("the second set decides", || noted("second")).await;
+}
