@@ -90,8 +90,8 @@ impl Outbox {
             Some(&index) => index,
             None => self.new_entry(key, finding, until),
         };
-        let names = [&send.owner, &send.assignee, &send.mention, &send.channel];
-        let owner = names.into_iter().flatten().next().map(|owner| self.word(owner));
+        // As budgets count: whoever reads both means the same people.
+        let owner = Some(self.word(crate::restraint::owner(send)));
         if until.is_some() && !self.about.contains_key(&row) {
             let about = (self.word(&finding.rule_id), self.word(account(finding)));
             self.about.insert(row, about);

@@ -22,7 +22,7 @@ pub struct Report {
     pub targets: Vec<TargetRow>,
     pub rules: Vec<Group>,
     pub accounts: Vec<Group>,
-    /// By `owner`, else `assignee`, `mention` or `channel` of the send; where there is any.
+    /// By whose budget the send takes: `owner`, else `assignee`, `channel` or the target.
     pub owners: Vec<Group>,
     /// Tickets and alerts that only the new set makes; a digest is none.
     pub appear: Difference,
