@@ -89,7 +89,7 @@ impl Store {
     pub fn record_backlog(&self, target: i64) -> Result<(u64, u64, Option<i64>), StoreError> {
         self.read(|connection| {
             connection.query_row(
-                "SELECT COUNT(*), COALESCE(SUM(LENGTH(payload)), 0), MIN(at) FROM records WHERE target = ?1",
+                "SELECT COUNT(*), CAST(COALESCE(SUM(LENGTH(payload)), 0) AS BIGINT), MIN(at) FROM records WHERE target = ?1",
                 [target],
                 |row| Ok((row.get::<i64>(0)?.unsigned_abs(), row.get::<i64>(1)?.unsigned_abs(), row.get(2)?)),
             )
@@ -132,7 +132,7 @@ impl Store {
             connection
                 .prepare_cached(
                     "SELECT id, account, channel, priority, at, due_at, key, attempts FROM deliveries
-                     WHERE target = ?1 AND id > ?2 ORDER BY id",
+                     INDEXED BY deliveries_by_target WHERE target = ?1 AND id > ?2 ORDER BY id",
                 )?
                 .query_map([target, after_id], |row| {
                     let (key, attempts): (String, i64) = (row.get(6)?, row.get(7)?);
@@ -148,6 +148,20 @@ impl Store {
                     };
                     Ok(WaitingDelivery { enqueued })
                 })?
+                .collect()
+        })
+    }
+
+    /// Number and priority of the urgent rows up to this number: those that became so after the lane had seen them. At most
+    /// 1,000, the oldest first.
+    pub fn urgent_waiting(&self, target: i64, up_to_id: i64) -> Result<Vec<(i64, u8)>, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT id, priority FROM deliveries INDEXED BY deliveries_urgent
+                     WHERE target = ?1 AND priority >= 90 AND id <= ?2 ORDER BY id LIMIT 1000",
+                )?
+                .query_map([target, up_to_id], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect()
         })
     }

@@ -1,6 +1,6 @@
 //! Upkeep of the file: what is done is forgotten after its time, and free pages go back to the disk.
 
-use super::sql::{self, Connection};
+use super::sql::{self, Connection, values};
 use super::{Store, StoreError, restraints, silences};
 
 /// How long things are kept, milliseconds.
@@ -13,51 +13,79 @@ pub struct Retention {
     pub resolved_ms: i64,
 }
 
+/// Findings that are forgotten at a time.
+const FINDINGS: &str = "SELECT id FROM findings f WHERE state = 'resolved' AND updated_at < ?1
+  AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.finding = f.id) ORDER BY updated_at, id LIMIT 2000";
+
+/// What stands behind a finding. The numbers of findings may be used again.
+const BEHIND: [&str; 7] = ["decisions", "answers", "members", "adopted", "holds", "sightings", "silenced"];
+
 impl Store {
-    /// Forgets what is older than the settings say, a little at a time, and gives free pages back.
+    /// Forgets what is older than the settings say, a little at a time, and gives free pages back. Each table has a transaction of its
+    /// own: whoever wants to write or to send waits for the longest of them only.
     pub async fn prune(&self, now: i64, keep: Retention) -> Result<usize, StoreError> {
-        self.write(move |transaction| {
-            let mut gone = 0;
-            gone += transaction.execute("DELETE FROM recent WHERE at < ?1", [now - keep.dedupe_window_ms])?;
-            gone += transaction.execute(
-                "DELETE FROM decisions WHERE id IN (SELECT id FROM decisions WHERE at < ?1 ORDER BY id LIMIT 5000)",
-                [now - keep.decisions_ms],
-            )?;
-            gone += transaction.execute(
-                "DELETE FROM answers WHERE id IN (SELECT id FROM answers WHERE at < ?1 ORDER BY id LIMIT 5000)",
-                [now - keep.decisions_ms],
-            )?;
-            gone += transaction.execute("DELETE FROM dead_letters WHERE at < ?1", [now - keep.dead_letters_ms])?;
-            gone += restraints::prune(transaction, now - keep.decisions_ms)?;
-            gone += silences::prune(transaction, now - keep.decisions_ms)?;
-            gone += prune_findings(transaction, now - keep.resolved_ms)?;
-            transaction.give_back()?;
-            Ok(gone)
-        })
-        .await
+        let mut gone = 0;
+        for (table, at_once, before) in [
+            ("recent", 20_000, now - keep.dedupe_window_ms),
+            ("decisions", 5_000, now - keep.decisions_ms),
+            ("answers", 5_000, now - keep.decisions_ms),
+        ] {
+            gone += self.write(move |transaction| oldest(transaction, table, at_once, before)).await?;
+        }
+        gone += self
+            .write(move |transaction| {
+                transaction.execute("DELETE FROM dead_letters WHERE at < ?1", [now - keep.dead_letters_ms])
+            })
+            .await?;
+        gone += self.write(move |transaction| restraints::prune(transaction, now - keep.decisions_ms)).await?;
+        gone += self.write(move |transaction| silences::prune(transaction, now - keep.decisions_ms)).await?;
+        gone += self.write(move |transaction| findings(transaction, now - keep.resolved_ms)).await?;
+        self.write(Connection::give_back).await?;
+        Ok(gone)
     }
 }
 
-/// Findings resolved for long, with what targets held for them; those with a row in a lane stay.
-fn prune_findings(transaction: &Connection, before: i64) -> sql::Result<usize> {
-    let old = "SELECT id FROM findings WHERE state = 'resolved' AND updated_at < ?1
-               AND id NOT IN (SELECT finding FROM deliveries) ORDER BY updated_at, id LIMIT 2000";
-    transaction.execute(&format!("DELETE FROM decisions WHERE finding IN ({old})"), [before])?;
-    transaction.execute(&format!("DELETE FROM answers WHERE finding IN ({old})"), [before])?;
-    transaction.execute(
-        &format!(
-            "DELETE FROM ledger WHERE (target, key) IN (SELECT target, key FROM members WHERE finding IN ({old}))
-             AND state = 'resolved'"
-        ),
-        [before],
-    )?;
-    transaction.execute(&format!("DELETE FROM members WHERE finding IN ({old})"), [before])?;
-    // The numbers of findings may be used again.
-    transaction.execute(&format!("DELETE FROM adopted WHERE finding IN ({old})"), [before])?;
-    transaction.execute(&format!("DELETE FROM holds WHERE finding IN ({old})"), [before])?;
-    transaction.execute(&format!("DELETE FROM sightings WHERE finding IN ({old})"), [before])?;
-    transaction.execute(&format!("DELETE FROM silenced WHERE finding IN ({old})"), [before])?;
-    transaction.execute(&format!("DELETE FROM findings WHERE id IN ({old})"), [before])
+/// Which rows of a table that grows with time are so old. Numbers grow with time, too, so only the first ones are looked at: nothing
+/// says where in a table of many gigabytes a time stands.
+fn oldest_of(table: &str, at_once: usize) -> String {
+    format!("SELECT id FROM (SELECT id, at FROM {table} ORDER BY id LIMIT {at_once}) AS oldest WHERE at < ?1")
+}
+
+fn oldest(transaction: &Connection, table: &str, at_once: usize, before: i64) -> sql::Result<usize> {
+    let old = ids(transaction, &oldest_of(table, at_once), before)?;
+    transaction
+        .prepare_cached(&format!("DELETE FROM {table} WHERE id = ?1"))?
+        .execute_each(old.iter().map(|id| [*id]))?;
+    Ok(old.len())
+}
+
+fn ids(transaction: &Connection, which: &str, before: i64) -> sql::Result<Vec<i64>> {
+    transaction.prepare_cached(which)?.query_map([before], |row| row.get(0))?.collect()
+}
+
+/// Findings resolved for long, with what targets held for them alone; those with a row in a lane stay.
+fn findings(transaction: &Connection, before: i64) -> sql::Result<usize> {
+    let old = ids(transaction, FINDINGS, before)?;
+    let keys = transaction
+        .prepare_cached(&format!(
+            "SELECT DISTINCT m.target, m.key FROM ({FINDINGS}) AS old JOIN members m ON m.finding = old.id"
+        ))?
+        .query_map([before], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<sql::Result<Vec<(i64, String)>>>()?;
+    for table in BEHIND {
+        transaction
+            .prepare_cached(&format!("DELETE FROM {table} WHERE finding = ?1"))?
+            .execute_each(old.iter().map(|id| [*id]))?;
+    }
+    // The ticket of a roll-up opens again for any of its members, also for those that are younger.
+    transaction
+        .prepare_cached(
+            "DELETE FROM ledger WHERE target = ?1 AND key = ?2 AND state = 'resolved'
+             AND NOT EXISTS (SELECT 1 FROM members m WHERE m.target = ?1 AND m.key = ?2)",
+        )?
+        .execute_each(keys.iter().map(|(target, key)| values![*target, key.as_str()]))?;
+    transaction.prepare_cached("DELETE FROM findings WHERE id = ?1")?.execute_each(old.iter().map(|id| [*id]))?;
+    Ok(old.len())
 }
 
 #[cfg(test)]
@@ -68,8 +96,8 @@ mod tests {
     use crate::{
         finding::Change,
         store::{
-            Access, Batch, Hold, Known, MemberState, NewDecision, NewRecord, StoredFinding, check_hash,
-            dead::tests::letter,
+            Access, Batch, Hold, MemberState, NewDecision, NewRecord, StoredFinding, check_hash, dead::tests::letter,
+            testing,
         },
     };
 
@@ -81,25 +109,9 @@ mod tests {
     }
 
     fn finding(row: i64, state: MemberState) -> StoredFinding {
-        let check_id = format!("ccc:a:S3-001:S3:global:{row}");
-        StoredFinding {
-            hash: check_hash(&check_id),
-            check_id,
-            known: Known { row, state, ..Known::default() },
-            change: Change::Opened,
-            event_id: "e".into(),
-            account_id: "a".into(),
-            account_name: String::new(),
-            rule_id: "S3-001".into(),
-            rule_title: String::new(),
-            risk: "HIGH".into(),
-            service: "S3".into(),
-            region: "global".into(),
-            resource: row.to_string(),
-            env: "prod".into(),
-            score: 70,
-            json: "{}".into(),
-        }
+        let mut finding = testing::finding(row);
+        finding.known.state = state;
+        finding
     }
 
     fn count(store: &Store, table: &str) -> i64 {
@@ -114,8 +126,6 @@ mod tests {
     async fn what_is_done_is_forgotten_after_its_time_and_what_still_fails_is_kept() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = open(folder.path());
-        let decision =
-            |finding| NewDecision { finding, event_id: "e".into(), change: Change::Opened, trace: "{}".into() };
         let batch = Batch {
             now_ms: 10_000,
             findings: vec![finding(1, MemberState::Failing), finding(2, MemberState::Resolved)],
@@ -137,6 +147,61 @@ mod tests {
         assert!(
             store.known(check_hash("ccc:a:S3-001:S3:global:1"), "ccc:a:S3-001:S3:global:1").expect("read").is_some()
         );
+    }
+
+    fn decision(finding: i64) -> NewDecision {
+        NewDecision { finding, event_id: "e".into(), change: Change::Opened, trace: "{}".into() }
+    }
+
+    /// Steps of SQLite's machine that it takes to see that nothing is old enough.
+    async fn steps(store: &Store) -> i32 {
+        let steps = store.write(|transaction| {
+            let Connection::Sqlite(connection) = transaction else { panic!("a file") };
+            let mut statement = connection.prepare(&oldest_of("decisions", 5_000))?;
+            assert!(!statement.exists([5])?, "all of them are young");
+            Ok(statement.get_status(rusqlite::StatementStatus::VmStep))
+        });
+        steps.await.expect("counted")
+    }
+
+    #[tokio::test]
+    async fn a_long_history_that_is_young_costs_the_upkeep_no_more_than_a_short_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = open(folder.path());
+        let history =
+            |rows: i64| Batch { now_ms: 10, decisions: (0..rows).map(decision).collect(), ..Batch::default() };
+        store.commit(history(5_000)).await.expect("committed");
+        let short = steps(&store).await;
+        store.commit(history(45_000)).await.expect("committed");
+        assert_eq!(steps(&store).await, short, "only the oldest are looked at");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_roll_up_keeps_its_ticket_until_the_last_of_its_members_is_forgotten() {
+        for store in testing::stores() {
+            let resolved =
+                |row, now_ms| Batch { now_ms, findings: vec![finding(row, MemberState::Resolved)], ..Batch::default() };
+            store.commit(resolved(1, 1_000)).await.expect("committed");
+            store.commit(resolved(2, 9_000)).await.expect("committed");
+            let key = store.write(|transaction| {
+                transaction.execute(
+                    "INSERT INTO ledger (target, key, fingerprint, state, name, entry, payload, updated_at)
+                     VALUES (1, 'k', '', 'resolved', 'SOC-1', '{}', '{}', 9000)",
+                    [],
+                )?;
+                for finding in [1, 2] {
+                    let sql = "INSERT INTO members (finding, target, key, failing) VALUES (?1, 1, 'k', 0)";
+                    transaction.execute(sql, [finding])?;
+                }
+                Ok(())
+            });
+            key.await.expect("written");
+            store.prune(5_000, KEEP).await.expect("pruned");
+            let left = || ["findings", "members", "ledger"].map(|table| count(&store, table));
+            assert_eq!(left(), [1, 1, 1], "the second one may fail again, and reopens the ticket");
+            store.prune(20_000, KEEP).await.expect("pruned");
+            assert_eq!(left(), [0, 0, 0]);
+        }
     }
 
     #[tokio::test]

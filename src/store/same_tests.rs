@@ -176,6 +176,7 @@ async fn life(store: &Store) -> Vec<String> {
     say!(
         store.waiting(1),
         store.waiting_since(1, 1),
+        store.urgent_waiting(1, 99),
         store.record_backlog(2),
         store.delivery_bytes(1, 10).map(|size| size > 0)
     );

@@ -22,6 +22,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("server_3.sql"),
     include_str!("server_4.sql"),
 ];
+    include_str!("server_5.sql"),
 
 /// One row. Whoever writes anything locks it first: so numbers are given in the order of the commits, which lanes rely on, and
 /// nobody writes under a number that is over. Versions before the third of the schema have one holder of everything, which stands

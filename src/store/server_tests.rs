@@ -206,6 +206,21 @@ async fn what_lanes_ask_goes_down_an_index_in_a_long_queue() {
             "INSERT INTO holds (finding, script, due_at, reason) SELECT n, 's', n, 'r' FROM generate_series(1, 50000) n",
             [],
         )?;
+        transaction.execute(
+            "INSERT INTO deliveries (target, key, finding, account, priority, wanted, revision, state, due_at, attempts, at,
+               sent_at, event_id, payload)
+             SELECT CASE WHEN n % 100 = 0 THEN 1 ELSE 2 END, n, n, 'a', CASE WHEN n % 1000 = 0 THEN 90 ELSE 50 END, 'open', 1, 'waiting', n, 0, n, n, 'e', '{}'
+             FROM generate_series(1, 50000) n",
+            [],
+        )?;
+        transaction.execute(
+            "INSERT INTO decisions (finding, at, event_id, change, trace) SELECT n, n, 'e', 'opened', '{}'
+             FROM generate_series(1, 50000) n",
+            [],
+        )?;
+        for table in ["deliveries", "decisions"] {
+            transaction.control(&format!("ANALYZE {table}"))?;
+        }
         transaction.control("ANALYZE records")?;
         transaction.control("ANALYZE holds")
     });
@@ -216,6 +231,16 @@ async fn what_lanes_ask_goes_down_an_index_in_a_long_queue() {
         ("SELECT MIN(due_at) FROM holds", "holds_by_due"),
         ("SELECT id FROM findings WHERE hash = 7 AND check_id = 'c'", "findings_by_hash"),
         ("DELETE FROM records WHERE id = 7", "records_pkey"),
+        ("SELECT id FROM deliveries WHERE target = 1 AND id > 9000 ORDER BY id", "deliveries_by_target"),
+        (
+            "SELECT id FROM deliveries WHERE target = 1 AND priority >= 90 AND id <= 49000 ORDER BY id LIMIT 1000",
+            "deliveries_urgent",
+        ),
+        ("SELECT 1 FROM deliveries WHERE finding = 7", "deliveries_by_finding"),
+        (
+            "SELECT id FROM (SELECT id, at FROM decisions ORDER BY id LIMIT 5000) AS oldest WHERE at < 9",
+            "decisions_pkey",
+        ),
     ] {
         let plan: Vec<String> = opened
             .read(|connection| {

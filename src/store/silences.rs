@@ -378,6 +378,6 @@ mod tests {
         assert!(!store.lane_reports().expect("read")[0].paused);
         assert_eq!(store.silences_version().expect("the new tables are there"), 0);
         let version: u32 = store.read(|c| c.query_row("PRAGMA user_version", [], |row| row.get(0))).expect("read");
-        assert_eq!(version, 8);
+        assert_eq!(version, 9);
     }
 }

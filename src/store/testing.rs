@@ -1,6 +1,7 @@
 //! Every store that this machine can have, for tests that hold for all of them.
 
-use super::{Access, Place, Store};
+use super::{Access, Known, Place, Store, StoredFinding, check_hash};
+use crate::finding::Change;
 
 /// An open store with what it needs to stay.
 pub(super) struct Opened {
@@ -30,4 +31,27 @@ pub(super) fn server() -> Option<Opened> {
     let server = simulators::postgres::shared()?;
     let place = Place::server(&server.database().expect("a database")).expect("an address");
     Some(Opened { store: Store::open(&place, Access::Router).expect("opened"), _folder: None })
+}
+
+/// A finding that fails.
+pub(super) fn finding(row: i64) -> StoredFinding {
+    let check_id = format!("ccc:a:S3-001:S3:global:{row}");
+    StoredFinding {
+        hash: check_hash(&check_id),
+        check_id,
+        known: Known { row, ..Known::default() },
+        change: Change::Opened,
+        event_id: "e".into(),
+        account_id: "a".into(),
+        account_name: String::new(),
+        rule_id: "S3-001".into(),
+        rule_title: String::new(),
+        risk: "HIGH".into(),
+        service: "S3".into(),
+        region: "global".into(),
+        resource: row.to_string(),
+        env: "prod".into(),
+        score: 70,
+        json: "{}".into(),
+    }
 }

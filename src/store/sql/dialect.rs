@@ -27,13 +27,15 @@ pub fn postgres(sql: &str) -> String {
     out
 }
 
-/// The same statement for so many rows at once, where it has such a form: an insert of new rows, or a word on rows by their `id`.
-/// Row after row stand the parameters of one, `columns` each. A server takes a row of them for a tenth of what a statement costs.
+/// The same statement for so many rows at once, where it has such a form: an insert of new rows, or a word on rows by their `id`
+/// or their `finding`. Row after row stand the parameters of one, `columns` each. A server takes a row of them for a tenth of what a
+/// statement costs.
 /// `distinct`: no two of them are about the same row.
 pub fn postgres_for_many(sql: &str, rows: usize, columns: usize, distinct: bool) -> Option<String> {
-    if let Some(head) = sql.strip_suffix("WHERE id = ?1") {
+    let by_number = |column: &'static str| Some((sql.strip_suffix(&format!("WHERE {column} = ?1"))?, column));
+    if let Some((head, column)) = ["id", "finding"].into_iter().find_map(by_number) {
         let list = (1..=rows).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ");
-        return Some(format!("{}WHERE id IN ({list})", postgres(head)));
+        return Some(format!("{}WHERE {column} IN ({list})", postgres(head)));
     }
     // What is there already may stand among the rows twice; a server takes only one word on it in a statement.
     let (head, rest) = sql.split_once("VALUES (").filter(|_| distinct || !sql.contains("ON CONFLICT"))?;
@@ -65,6 +67,10 @@ mod tests {
         assert_eq!(
             postgres_for_many("DELETE FROM r WHERE id = ?1", 3, 1, false).as_deref(),
             Some("DELETE FROM r WHERE id IN ($1, $2, $3)")
+        );
+        assert_eq!(
+            postgres_for_many("DELETE FROM r WHERE finding = ?1", 2, 1, false).as_deref(),
+            Some("DELETE FROM r WHERE finding IN ($1, $2)")
         );
         let upsert = "INSERT INTO r (a) VALUES (?1) ON CONFLICT (a) DO UPDATE SET b = excluded.b";
         assert_eq!(postgres_for_many(upsert, 2, 1, false), None);
