@@ -2,7 +2,7 @@
 
 use connectors::{Accepted, Ledger};
 
-use super::sql::{self, Connection, OptionalExtension, params};
+use super::sql::{self, Connection, OptionalExtension, params, values};
 use super::{Loaded, Store, StoreError};
 
 /// Keys that are woken in one transaction.
@@ -25,22 +25,25 @@ impl Store {
         self.write(move |transaction| {
             let due = transaction
                 .prepare_cached(
-                    "SELECT l.key, f.id, f.account_id, f.event_id, l.payload FROM ledger l JOIN findings f ON f.id =
+                    "SELECT l.key, l.payload, f.id, f.account_id, f.event_id FROM ledger l LEFT JOIN findings f ON f.id =
                        (SELECT MIN(m.finding) FROM members m WHERE m.target = l.target AND m.key = l.key AND m.failing = 1)
-                     WHERE l.target = ?1 AND l.wake_at <= ?2 ORDER BY l.wake_at LIMIT ?3",
+                     WHERE l.target = ?1 AND l.wake_at <= ?2 ORDER BY l.wake_at, l.key LIMIT ?3",
                 )?
                 .query_map(params![target, now, PORTION], |row| {
-                    Ok((
-                        row.get::<String>(0)?,
-                        row.get::<i64>(1)?,
-                        row.get::<String>(2)?,
-                        row.get::<String>(3)?,
-                        row.get::<String>(4)?,
-                    ))
+                    let finding = match row.get::<Option<i64>>(2)? {
+                        Some(finding) => Some((finding, row.get::<String>(3)?, row.get::<String>(4)?)),
+                        None => None,
+                    };
+                    Ok((row.get::<String>(0)?, row.get::<String>(1)?, finding))
                 })?
                 .collect::<Result<Vec<_>, _>>()?;
+            // Just these: of many keys with one time another look could find others, which would never be told.
+            transaction
+                .prepare_cached("UPDATE ledger SET wake_at = NULL WHERE target = ?1 AND key = ?2")?
+                .execute_each(due.iter().map(|(key, _, _)| values![target, key.as_str()]))?;
             let mut made = 0;
-            for (key, finding, account, event_id, payload) in due {
+            for (key, payload, finding) in due {
+                let Some((finding, account, event_id)) = finding else { continue };
                 let options: serde_json::Value = serde_json::from_str(&payload).unwrap_or_default();
                 made += transaction
                     .prepare_cached(
@@ -59,12 +62,6 @@ impl Store {
                         payload
                     ])?;
             }
-            transaction
-                .prepare_cached(
-                    "UPDATE ledger SET wake_at = NULL WHERE target = ?1 AND key IN
-                       (SELECT key FROM ledger WHERE target = ?1 AND wake_at <= ?2 ORDER BY wake_at LIMIT ?3)",
-                )?
-                .execute(params![target, now, PORTION])?;
             Ok(made)
         })
         .await
@@ -134,6 +131,40 @@ pub(super) fn end_acceptance(transaction: &Connection, origin: &str, now: i64) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{Batch, testing};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn of_many_reminders_at_one_time_none_is_lost() {
+        for store in testing::stores() {
+            store.register_targets(vec!["soc".to_owned()]).await.expect("registered");
+            let findings = vec![testing::finding(1)];
+            store.commit(Batch { now_ms: 1, findings, ..Batch::default() }).await.expect("committed");
+            let keys = store.write(|transaction| {
+                for number in 0..300_i64 {
+                    // The store may find keys of one time in any order; every other one has nothing that fails any more.
+                    let key = format!("k{:03}", number * 77 % 300);
+                    transaction.execute(
+                        "INSERT INTO ledger (target, key, fingerprint, state, name, entry, payload, updated_at, wake_at)
+                         VALUES (1, ?1, '', 'open', '', '{}', '{}', 0, 5)",
+                        [&key],
+                    )?;
+                    if number % 2 == 0 {
+                        transaction.execute(
+                            "INSERT INTO members (finding, target, key, failing) VALUES (1, 1, ?1, 1)",
+                            [&key],
+                        )?;
+                    }
+                }
+                Ok(())
+            });
+            keys.await.expect("written");
+            let mut made = 0;
+            while store.wakes(1, 5).expect("read") {
+                made += store.wake(1, 5).await.expect("woken");
+            }
+            assert_eq!(made, 150, "each key that still fails has its row");
+        }
+    }
 
     #[test]
     fn a_check_id_matches_itself_whatever_stands_in_it() {
