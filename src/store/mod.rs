@@ -9,6 +9,8 @@ mod commit;
 mod dead;
 mod doubt;
 mod duty;
+#[cfg(test)]
+mod failover_tests;
 mod lanes;
 mod letters;
 mod load;

@@ -9,7 +9,7 @@ use rustls::{
 use rustls_platform_verifier::ConfigVerifierExt;
 use tokio_postgres::{
     Client, Config, NoTls,
-    config::{Host, SslMode},
+    config::{Host, SslMode, TargetSessionAttrs},
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 use url::Url;
@@ -89,6 +89,8 @@ impl Endpoint {
         };
         config
             .application_name("findings-router")
+            // After a fail-over the address may lead to the old primary for a while: what is read there is old, too.
+            .target_session_attrs(TargetSessionAttrs::ReadWrite)
             .connect_timeout(Duration::from_secs(5))
             .keepalives_idle(Duration::from_secs(10))
             .keepalives_interval(Duration::from_secs(5))

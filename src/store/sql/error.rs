@@ -31,13 +31,25 @@ impl Error {
             .iter()
             .any(|code| error.code() == Some(code))
     }
+
+    /// The server takes no writes: it is a standby, or was made one.
+    pub fn is_read_only(&self) -> bool {
+        matches!(self, Self::Postgres(error) if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION))
+    }
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
 
+const READ_ONLY: &str = "; this is a replica of the database, or it takes no writes: name the primary in `store:`";
+
 /// The server's own words (the crate's are only "db error"), and what to do about them.
 fn of_server(error: &tokio_postgres::Error) -> String {
-    let Some(answer) = error.as_db_error() else { return causes(error) };
+    let Some(answer) = error.as_db_error() else {
+        let causes = causes(error);
+        // Found by asking, at the start of a connection; the crate has no code for it.
+        let advice = if causes.contains("does not allow writes") { READ_ONLY } else { "" };
+        return format!("{causes}{advice}");
+    };
     let code = answer.code();
     let advice = if *code == SqlState::INVALID_PASSWORD || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
         "; user and password stand in `store:`"
@@ -46,7 +58,7 @@ fn of_server(error: &tokio_postgres::Error) -> String {
     } else if *code == SqlState::INSUFFICIENT_PRIVILEGE {
         "; the router's user needs to connect, to create tables in its schema once, and to read and write them"
     } else if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
-        "; this is a replica of the database, or it takes no writes: name the primary in `store:`"
+        READ_ONLY
     } else if *code == SqlState::DISK_FULL {
         "; the disk of the database is full: nothing was lost, messages stay in their queue"
     } else {

@@ -3,7 +3,7 @@
 //! The connection itself lives on a thread of its own, so a caller that waits never keeps the answer from coming.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::HashMap,
     future::{Future, poll_fn},
     pin::{Pin, pin},
@@ -23,9 +23,11 @@ use super::{Error, Params, Result, Value, dialect, endpoint::Endpoint};
 const ANSWER: Duration = Duration::from_secs(35);
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// What every connection asks of its server. A session that stops in the middle of a transaction (a paused process)
+/// What every connection asks of its server: whoever waited for a row sees it as it is then, whatever the role or the database is set
+/// to. A session that stops in the middle of a transaction (a paused process)
 /// must not keep its locks from whoever takes over.
-const SETTINGS: &str = "SET statement_timeout = '30s'; SET lock_timeout = '10s';
+const SETTINGS: &str =
+    "SET default_transaction_isolation = 'read committed'; SET statement_timeout = '30s'; SET lock_timeout = '10s';
     SET idle_in_transaction_session_timeout = '5s'; SET client_min_messages = 'warning'";
 
 /// Rows that one statement may write. Few sizes, so that few statements are kept.
@@ -83,6 +85,8 @@ pub struct Session {
     endpoint: Arc<Endpoint>,
     client: RefCell<Client>,
     statements: RefCell<HashMap<String, Prepared>>,
+    /// It leads to a server that takes no writes (any more).
+    demoted: Cell<bool>,
 }
 
 /// A statement that the server knows.
@@ -96,12 +100,18 @@ pub struct Prepared {
 impl Session {
     pub fn connect(link: Arc<Link>, endpoint: Arc<Endpoint>) -> Result<Self> {
         let client = connect(&link, &endpoint)?;
-        Ok(Self { link, endpoint, client: RefCell::new(client), statements: RefCell::default() })
+        Ok(Self {
+            link,
+            endpoint,
+            client: RefCell::new(client),
+            statements: RefCell::default(),
+            demoted: Cell::new(false),
+        })
     }
 
-    /// Makes the connection anew if it is gone. Only between transactions.
+    /// Makes the connection anew if it is gone, or leads to a server that is the primary no more. Only between transactions.
     pub fn ensure(&self) -> Result<()> {
-        if self.client.borrow().is_closed() { self.renew() } else { Ok(()) }
+        if self.client.borrow().is_closed() || self.demoted.get() { self.renew() } else { Ok(()) }
     }
 
     /// Makes the connection anew. Only between transactions.
@@ -109,11 +119,16 @@ impl Session {
         let client = connect(&self.link, &self.endpoint)?;
         self.statements.borrow_mut().clear();
         *self.client.borrow_mut() = client;
+        self.demoted.set(false);
         Ok(())
     }
 
     fn wait<T>(&self, work: impl Future<Output = std::result::Result<T, tokio_postgres::Error>>) -> Result<T> {
-        Ok(self.link.wait(ANSWER, work)??)
+        let answer = self.link.wait(ANSWER, work)?.map_err(Error::from);
+        if answer.as_ref().is_err_and(Error::is_read_only) {
+            self.demoted.set(true);
+        }
+        answer
     }
 
     pub fn prepare(&self, sql: &str) -> Result<Prepared> {
