@@ -84,6 +84,10 @@ impl Replica {
             unreachable: AtomicBool::new(false),
         });
         replica.show_up(&replica.session())?;
+        // Those that ended without a word: in a container each start has another name.
+        replica
+            .session()
+            .execute("DELETE FROM replicas WHERE expires_at < clock_timestamp() - INTERVAL '1 day'", [])?;
         let weak = Arc::downgrade(&replica);
         std::thread::Builder::new()
             .name("leases".to_owned())
@@ -117,21 +121,37 @@ impl Replica {
         }
         session.ensure()?;
         session.begin()?;
-        let taken = self.take_in(&session, lane).and_then(|taken| {
-            session.control("COMMIT")?;
-            Ok(taken)
+        let taken = self.take_in(&session, lane).inspect_err(|_| {
+            let _ = session.control("ROLLBACK");
+        })?;
+        let committed = session.control("COMMIT").map_err(StoreError::from).inspect_err(|_| {
+            let _ = session.control("ROLLBACK");
         });
         let lease = match taken {
-            Ok(Ok(lease)) => lease,
-            Ok(Err(holder)) => return Ok(Err(holder)),
-            Err(error) => {
-                let _ = session.control("ROLLBACK");
-                return Err(error);
-            }
+            Ok(lease) => lease,
+            Err(holder) => return committed.map(|()| Err(holder)),
         };
+        if let Err(error) = committed
+            && !self.is_owner(&session, lane, lease.fence).unwrap_or(false)
+        {
+            return Err(error);
+        }
         let duty = Arc::new(Duty::new(lane, lease));
         self.kept().push(Arc::clone(&duty));
         Ok(Ok(duty))
+    }
+
+    /// Whether a lane was taken though nobody said so: the answer to the commit got lost. Otherwise the lane would be nobody's for as
+    /// long as a lease is. What the commit may still come to is over once the row is locked.
+    fn is_owner(&self, session: &Connection, lane: i64, fence: i64) -> Result<bool, StoreError> {
+        session.renew()?;
+        session.begin()?;
+        let owner = self.lock(session).and_then(|()| {
+            let sql = "SELECT COUNT(*) FROM leases WHERE lane = ?1 AND fence = ?2 AND holder = ?3";
+            Ok(session.query_row(sql, params![lane, fence, self.name], |row| row.get::<i64>(0))? == 1)
+        });
+        let _ = session.control("ROLLBACK");
+        owner
     }
 
     fn take_in(&self, session: &Connection, lane: i64) -> Result<Result<Lease, String>, StoreError> {

@@ -334,3 +334,30 @@ async fn a_commit_whose_answer_got_lost_is_neither_made_twice_nor_taken_for_fail
     store.commit(record()).await.expect("the store goes on, on a connection that is new");
     assert_eq!(server.sql(&place.to_string(), "SELECT count(*) FROM records").expect("counted"), "2");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_whose_take_over_was_committed_without_an_answer_is_owned() {
+    let Some(server) = simulators::postgres::shared() else { return };
+    let url = server.database().expect("a database");
+    let at = url::Url::parse(&url).expect("an address");
+    let far = format!("{}:{}", at.host_str().expect("a host"), at.port().expect("a port"));
+    let line = simulators::line::Line::to(far.clone()).await.expect("a line");
+    let store = joined(&endpoint(&url.replace(&far, &line.address().to_string())));
+    line.lose_answer_to("COMMIT");
+    let replica = store.replica().expect("a replica");
+    let duty = replica.take(1).expect("the server says what became of it").expect("it is this one's");
+    store.under(duty).settle_records(vec![7], Vec::new(), 0).await.expect("its own");
+}
+
+#[test]
+fn replicas_that_ended_without_a_word_are_forgotten_after_a_day() {
+    let Some(server) = simulators::postgres::shared() else { return };
+    let url = server.database().expect("a database");
+    drop(Candidate::connect(&endpoint(&url)).expect("makes the tables"));
+    let gone = "INSERT INTO replicas VALUES ('long-gone:1', clock_timestamp() - INTERVAL '25 hours'),
+      ('gone:1', clock_timestamp() - INTERVAL '1 hour')";
+    server.sql(&url, gone).expect("written");
+    let _store = joined(&endpoint(&url));
+    let names = server.sql(&url, "SELECT name FROM replicas WHERE expires_at < clock_timestamp()").expect("read");
+    assert_eq!(names.trim(), "gone:1");
+}
