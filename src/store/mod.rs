@@ -256,7 +256,7 @@ impl Store {
         let work: Work = Box::new(move |turn| {
             let (result, spoiled) = match turn {
                 Err(error) => (Err(error), None),
-                Ok(turn) if guarded && !turn.first => (in_savepoint(turn.transaction, work), None),
+                Ok(turn) if guarded && !turn.first => in_savepoint(turn.transaction, work),
                 Ok(turn) => {
                     let result = work(turn.transaction).map_err(StoreError::from);
                     let spoiled = result.as_ref().err().map(StoreError::copy);
@@ -292,17 +292,24 @@ impl Drop for WriterThread {
     }
 }
 
+/// What became of the work, and what keeps the transaction from being committed. On a full disk SQLite may undo all of it by itself, and
+/// the savepoint with it: what comes after would be a transaction of its own.
 fn in_savepoint<T>(
     transaction: &Connection,
     work: impl FnOnce(&Connection) -> sql::Result<T>,
-) -> Result<T, StoreError> {
-    transaction.control("SAVEPOINT job")?;
-    let result = work(transaction);
-    if result.is_err() {
-        transaction.control("ROLLBACK TO SAVEPOINT job")?;
+) -> (Result<T, StoreError>, Option<StoreError>) {
+    if let Err(error) = transaction.control("SAVEPOINT job") {
+        return (Err(error.into()), None);
     }
-    transaction.control("RELEASE SAVEPOINT job")?;
-    Ok(result?)
+    let result = work(transaction).map_err(StoreError::from);
+    let undone = if result.is_err() { transaction.control("ROLLBACK TO SAVEPOINT job") } else { Ok(()) };
+    match undone.and_then(|()| transaction.control("RELEASE SAVEPOINT job")) {
+        Ok(()) => (result, None),
+        Err(error) => {
+            let error = StoreError::from(error);
+            (Err(result.err().unwrap_or_else(|| error.copy())), Some(error))
+        }
+    }
 }
 
 fn write_loop(

@@ -67,3 +67,24 @@ async fn work_without_a_savepoint_that_fails_is_told_to_everyone_of_its_transact
         assert_eq!(names(&store), ["third"]);
     }
 }
+
+/// As SQLite does by itself where the disk is full: what comes after must not become a transaction of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_whole_transaction_is_undone_nothing_of_it_is_kept_and_everyone_is_told() {
+    let store = &stores()[0];
+    let (first, go) = slow(store);
+    let (first, second, third, ()) = tokio::join!(
+        first,
+        store.write(|transaction| {
+            transaction.control("ROLLBACK")?;
+            add_twice(transaction, "second")
+        }),
+        store.write(|transaction| add(transaction, "third")),
+        async { go.send(()).expect("it waits") },
+    );
+    assert!(first.is_err() && second.is_err(), "{first:?} {second:?}");
+    let kept = if third.is_ok() { vec!["third"] } else { vec![] };
+    let after: Vec<_> = names(store).into_iter().filter(|name| name != "second").collect();
+    assert_eq!(after, kept, "what is said of it is true");
+    store.write(|transaction| add(transaction, "later")).await.expect("the store goes on");
+}
