@@ -37,6 +37,8 @@ mod sql;
 #[cfg(test)]
 mod testing;
 mod types;
+#[cfg(test)]
+mod version_tests;
 mod wake;
 #[cfg(test)]
 mod write_tests;
@@ -127,19 +129,18 @@ pub struct Store {
 struct WriterThread(Option<JoinHandle<()>>);
 
 impl Store {
-    /// Opens or creates the store, migrates it, and starts the writer.
+    /// Opens the store, and starts the writer.
     ///
-    /// [`Access::Router`] takes the lock that refuses a second router, or the duty on a server;
+    /// [`Access::Router`] creates and migrates it, and takes the lock that refuses a second router, or the duty on a server;
     /// [`Access::Command`] works beside a running one.
     pub fn open(place: impl Into<Place>, access: Access) -> Result<Self, StoreError> {
         let place = place.into();
         let path = match &place {
             Place::Sqlite(path) => path,
             Place::Server(endpoint) => {
-                let candidate = Candidate::connect(endpoint)?;
                 return match access {
-                    Access::Command => candidate.beside(),
-                    Access::Router => candidate
+                    Access::Command => Candidate::of_a_command(endpoint)?.beside(),
+                    Access::Router => Candidate::connect(endpoint)?
                         .try_duty(replica::FOR_A_COMMAND)?
                         .map_err(|holder| StoreError::OnDuty { place: endpoint.to_string(), holder }),
                 };
@@ -150,7 +151,10 @@ impl Store {
             Access::Command => None,
         };
         let mut writer = open::connect(path, access)?;
-        open::migrate(&mut writer, path)?;
+        match access {
+            Access::Router => open::migrate(&mut writer, path)?,
+            Access::Command => open::is_current(&writer, path)?,
+        }
         let reader = open::connect(path, Access::Command)?;
         Self::over(place, Connection::Sqlite(writer), Connection::Sqlite(reader), (lock, None))
     }

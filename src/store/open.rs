@@ -62,6 +62,9 @@ pub enum StoreError {
     TakenOver { holder: String },
     #[error("store: {0}")]
     Failed(String),
+    /// A command never changes the schema: routers of the version before would be refused at their next start.
+    #[error("store {place} {}", too_old(*.found, *.known))]
+    TooOld { place: String, found: usize, known: usize },
     #[error("store is closed")]
     Closed,
 }
@@ -77,6 +80,7 @@ impl StoreError {
             Self::Open { .. }
             | Self::Locked { .. }
             | Self::TooNew { .. }
+            | Self::TooOld { .. }
             | Self::Damaged { .. }
             | Self::Server { .. }
             | Self::Foreign { .. }
@@ -150,6 +154,31 @@ pub(super) fn connect(path: &Path, access: Access) -> Result<Connection, StoreEr
         )
         .map_err(failed)?;
     Ok(connection)
+}
+
+fn too_old(found: usize, known: usize) -> String {
+    if found == 0 {
+        return "was never used by a router; start one first".to_owned();
+    }
+    format!(
+        "has schema {found}, and this findings-router works with {known}; start the new router first, which brings it up to date, or \
+         use the findings-router that runs on it"
+    )
+}
+
+/// Refuses a file that no router of this version has brought up to date.
+pub(super) fn is_current(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let damaged = |error: rusqlite::Error| StoreError::Damaged { path: path.to_owned(), detail: error.to_string() };
+    let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(damaged)?;
+    matches_version(usize::try_from(found).unwrap_or(usize::MAX), MIGRATIONS.len(), &path.display().to_string())
+}
+
+pub(super) fn matches_version(found: usize, known: usize, place: &str) -> Result<(), StoreError> {
+    match found.cmp(&known) {
+        std::cmp::Ordering::Equal => Ok(()),
+        std::cmp::Ordering::Greater => Err(StoreError::TooNew { path: place.into(), found, known }),
+        std::cmp::Ordering::Less => Err(StoreError::TooOld { place: place.to_owned(), found, known }),
+    }
 }
 
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {

@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     Place, Store, StoreError,
+    open::matches_version,
     replica::{NOW, Replica},
     sql::{Connection, Endpoint, Error, Link, OptionalExtension, Result as SqlResult, Session},
 };
@@ -21,14 +22,17 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("server_2.sql"),
     include_str!("server_3.sql"),
     include_str!("server_4.sql"),
-];
     include_str!("server_5.sql"),
+];
 
 /// One row. Whoever writes anything locks it first: so numbers are given in the order of the commits, which lanes rely on, and
 /// nobody writes under a number that is over. Versions before the third of the schema have one holder of everything, which stands
 /// here; from then on the replicas hold it together, and `leases` says who owns which lane.
 const ROUTER: &str = "CREATE TABLE IF NOT EXISTS router (id BIGINT PRIMARY KEY, schema_version BIGINT NOT NULL,
   holder TEXT NOT NULL, fence BIGINT NOT NULL, since TIMESTAMPTZ, expires_at TIMESTAMPTZ)";
+
+/// Tables that are vacuumed often: their rows come and go. A server that only speaks PostgreSQL may have no such setting, so it is a wish.
+const BUSY: [&str; 8] = ["recent", "records", "deliveries", "holds", "sightings", "leases", "replicas", "commits"];
 
 /// A router that may get its turn.
 pub struct Candidate {
@@ -46,13 +50,28 @@ impl Candidate {
 
     /// The same for a router of which these are all the versions of the schema.
     pub(super) fn knowing(endpoint: &Endpoint, migrations: &[&str]) -> Result<Self, StoreError> {
+        let candidate = Self::reach(endpoint)?;
+        migrate(&candidate.session, endpoint, migrations)?;
+        Ok(candidate)
+    }
+
+    /// Connects, and leaves the schema as it is.
+    pub(super) fn of_a_command(endpoint: &Endpoint) -> Result<Self, StoreError> {
+        let candidate = Self::reach(endpoint)?;
+        let failed = |error: Error| StoreError::Server { place: endpoint.to_string(), detail: error.to_string() };
+        let session = &candidate.session;
+        let found = if is_there(session).map_err(failed)? { version(session, "").map_err(failed)? } else { None };
+        matches_version(found.unwrap_or(0), MIGRATIONS.len(), &endpoint.to_string())?;
+        Ok(candidate)
+    }
+
+    fn reach(endpoint: &Endpoint) -> Result<Self, StoreError> {
         let failed = |error: Error| StoreError::Server { place: endpoint.to_string(), detail: error.to_string() };
         let link = Link::start().map_err(failed)?;
         let shared = Arc::new(endpoint.clone());
         let session = Session::connect(Arc::clone(&link), Arc::clone(&shared)).map_err(failed)?;
         let session = Connection::Postgres(Box::new(session));
         clock::follow(session.query_row(&format!("SELECT {NOW}"), [], |row| row.get(0)).map_err(failed)?);
-        migrate(&session, endpoint, migrations)?;
         Ok(Self { link, endpoint: shared, session, name: name() })
     }
 
@@ -135,23 +154,30 @@ pub(super) fn uptime_ms() -> i64 {
     time.tv_sec.saturating_mul(1000).saturating_add(time.tv_nsec / 1_000_000)
 }
 
+fn is_there(session: &Connection) -> SqlResult<bool> {
+    let sql = "SELECT COUNT(*) FROM information_schema.tables
+      WHERE table_schema = current_schema() AND table_name = 'router'";
+    Ok(session.query_row(sql, [], |row| row.get::<i64>(0))? > 0)
+}
+
+/// The version of the schema; `how` the row is locked.
+fn version(session: &Connection, how: &str) -> SqlResult<Option<usize>> {
+    let query = format!("SELECT schema_version FROM router WHERE id = 1{how}");
+    let found = session.query_row(&query, [], |row| row.get::<i64>(0)).optional()?;
+    Ok(found.map(|number| usize::try_from(number).unwrap_or(usize::MAX)))
+}
+
 /// Brings the schema up to the last of these `migrations`.
 fn migrate(session: &Connection, endpoint: &Endpoint, migrations: &[&str]) -> Result<(), StoreError> {
     let failed = |error: Error| StoreError::Server { place: endpoint.to_string(), detail: error.to_string() };
     // Two replicas that start at once may both try; the one that loses finds it done.
-    let there = session.query_row("SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = 'router'", [], |row| row.get::<i64>(0));
-    if there.map_err(failed)? == 0
+    if !is_there(session).map_err(failed)?
         && let Err(error) = session.control(ROUTER)
         && !error.is_already_there()
     {
         return Err(failed(error));
     }
     let known = migrations.len();
-    let version = |session: &Connection, how: &str| -> SqlResult<Option<usize>> {
-        let query = format!("SELECT schema_version FROM router WHERE id = 1{how}");
-        let found = session.query_row(&query, [], |row| row.get::<i64>(0)).optional()?;
-        Ok(found.map(|number| usize::try_from(number).unwrap_or(usize::MAX)))
-    };
     if version(session, "").map_err(failed)? == Some(known) {
         return Ok(());
     }
@@ -169,6 +195,17 @@ fn migrate(session: &Connection, endpoint: &Endpoint, migrations: &[&str]) -> Re
         }
         for migration in &migrations[found..] {
             session.control(migration)?;
+        }
+        for table in BUSY {
+            session.control("SAVEPOINT busy")?;
+            let set = format!(
+                "ALTER TABLE {table} SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000)"
+            );
+            if let Err(error) = session.control(&set) {
+                tracing::debug!(error = %error, table, "the database is left to vacuum as it likes");
+                session.control("ROLLBACK TO SAVEPOINT busy")?;
+            }
+            session.control("RELEASE SAVEPOINT busy")?;
         }
         session.execute("UPDATE router SET schema_version = ?1 WHERE id = 1", [i64::try_from(known).unwrap_or(0)])?;
         session.control("COMMIT")?;

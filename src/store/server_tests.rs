@@ -270,7 +270,7 @@ async fn what_is_wrong_with_the_database_is_said_in_words() {
     server.sql(name, &format!("ALTER DATABASE {name} SET default_transaction_read_only = on")).expect("read-only");
     assert!(said(&url).contains("name the primary"), "{}", said(&url));
     server.sql("postgres", &format!("ALTER DATABASE {name} RESET default_transaction_read_only")).expect("reset");
-    drop(Store::open(Place::Server(Box::new(endpoint(&url))), Access::Command).expect("opened"));
+    drop(Candidate::connect(&endpoint(&url)).expect("opened"));
     server.sql(name, "UPDATE router SET schema_version = 99").expect("newer");
     assert!(said(&url).contains("newer findings-router"), "{}", said(&url));
 }
