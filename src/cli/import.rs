@@ -10,7 +10,7 @@ use crate::{
     route::LiveRoutes,
     service::join,
     source,
-    store::{Access, Store},
+    store::{Access, Candidate, Place, Store},
 };
 
 /// Lines in one commit.
@@ -24,6 +24,9 @@ pub fn import(common: &Common, files: &[String]) -> Outcome {
     for path in files {
         let input = source::open(path).map_err(|error| Failure::invalid(format!("read {path}: {error}")))?;
         inputs.push((path, input));
+    }
+    if let Place::Server(endpoint) = &settings.store {
+        Candidate::connect(endpoint)?.claim(&settings.installation())?;
     }
     // A running router holds in memory what it remembers: it must not learn of it behind its back.
     let store = Store::open(&settings.store, Access::Router)?;

@@ -265,6 +265,9 @@ async fn what_is_wrong_with_the_database_is_said_in_words() {
     let closed = said("postgres://postgres@127.0.0.1:1/x");
     assert!(closed.contains("refused") && closed.contains("127.0.0.1:1"), "{closed}");
     server.sql(name, "CREATE ROLE reader LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC").expect("a role");
+    server.sql(name, "CREATE ROLE guarded LOGIN PASSWORD 'right'").expect("a role");
+    let password = said(&url.replace("postgres@", "guarded:wrong@"));
+    assert!(password.contains("user and password stand in `store:`") && !password.contains("wrong@"), "{password}");
     let rights = said(&url.replace("postgres@", "reader@"));
     assert!(rights.contains("permission denied") && rights.contains("create tables"), "{rights}");
     server.sql(name, &format!("ALTER DATABASE {name} SET default_transaction_read_only = on")).expect("read-only");

@@ -125,6 +125,10 @@ impl Postgres {
                 .args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"])
                 .arg(&data);
         }))?;
+        // Everybody is trusted but the role that tests make to be refused.
+        let access = data.join("pg_hba.conf");
+        let trusting = fs::read_to_string(&access)?;
+        fs::write(&access, format!("host all guarded all scram-sha-256\n{trusting}"))?;
         Self::serving(tools, &data, port, user.as_deref(), durable).map(Some)
     }
 
