@@ -197,7 +197,30 @@ impl Lane {
                 return false;
             }
         }
+        if !self.is_fed() {
+            self.raise(progress);
+        }
         true
+    }
+
+    /// Nobody tells of a row that became urgent where another process writes it.
+    fn raise(&self, progress: &mut Progress) {
+        for (id, priority) in self.store.urgent_waiting(self.id, progress.newest).unwrap_or_default() {
+            let is_known = progress.queued.get(&id).is_some_and(|known| *known < priority);
+            let Some(row) = is_known.then(|| self.store.load(id).ok().flatten()).flatten() else { continue };
+            let row = Enqueued {
+                target: self.id,
+                id,
+                account: row.payload.notice.account_id,
+                channel: row.payload.options.channel,
+                priority,
+                at: row.at,
+                // When it may go has not changed.
+                due_at: 0,
+                planned: false,
+            };
+            progress.add(self, row);
+        }
     }
 
     fn publish(&self, progress: &Progress) {
@@ -318,7 +341,8 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::LaneSettings, *};
+    use crate::store::{Access, Store};
 
     #[tokio::test]
     async fn an_attempt_that_panics_leaves_those_beside_it_in_flight_and_its_row_goes_again() {
@@ -339,6 +363,28 @@ mod tests {
         assert_eq!(progress.queued, HashMap::from([(1, 50)]));
         let next = progress.backlog.next_due().expect("it goes again");
         assert!(next >= now_ms() + AFTER_PANIC_MS - 10_000, "what made it panic is still there");
+    }
+
+    #[tokio::test]
+    async fn a_row_that_another_process_made_urgent_moves_up() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = Store::open(folder.path().join("router.db"), Access::Router).expect("store");
+        let console = connectors::connect("console", "out", serde_json::json!({}), &connectors::HttpOptions::default());
+        let lane = Lane::new("out".into(), 1, console.expect("connector").into(), store, LaneSettings::default());
+        let other = rusqlite::Connection::open(folder.path().join("router.db")).expect("another process");
+        let insert = "INSERT INTO deliveries (target, key, finding, account, priority, wanted, revision, state, due_at, attempts, at,
+                        sent_at, event_id, payload)
+                      VALUES (1, ?1, 1, 'a', ?2, 'open', 1, 'waiting', 0, 0, 0, 0, 'e', '{\"notice\":{},\"options\":{}}')";
+        for row in [("k", 50), ("l", 80)] {
+            other.execute(insert, row).expect("a row");
+        }
+        let mut progress = Progress::new(Circuit::new(1, Duration::ZERO));
+        assert!(lane.take_up(&mut progress));
+        other.execute("UPDATE deliveries SET priority = 95 WHERE key = 'k'", ()).expect("urgent");
+        assert!(lane.take_up(&mut progress));
+        let order: Vec<u8> =
+            std::iter::from_fn(|| progress.backlog.pop(now_ms(), |_| false)).map(|item| item.priority).collect();
+        assert_eq!(order, [95, 80]);
     }
 
     #[test]
