@@ -70,9 +70,7 @@ impl Engine {
     /// Ends findings whose time is over, and those that were not mentioned for long.
     pub fn release_gone(&mut self) -> Result<Batch, StoreError> {
         let mut batch = Batch { now_ms: now_ms(), ..Batch::default() };
-        self.fresh.clear();
-        self.unadopted.clear();
-        self.siblings.begin();
+        self.begin_batch();
         for vanished in self.store.expired(batch.now_ms, PORTION)? {
             self.vanish(vanished, "Gone: the real-time check has expired", &mut batch)?;
         }
@@ -98,7 +96,7 @@ impl Engine {
         let hash = check_hash(&finding.id);
         let Some(known) = self.store.known(hash, &finding.id)? else { return Ok(()) };
         let Some(next) = track::remember(&finding, Change::Gone, Some(&known), known.row) else { return Ok(()) };
-        metrics::counter!("findings_router_findings_total", "change" => Change::Gone.as_str()).increment(1);
+        batch.tally.change(Change::Gone);
         self.siblings.others(&finding, Some(known.state), Some(next.state));
         let skip = Skip { script: "findings-router".to_owned(), line: None, reason: reason.to_owned() };
         let mut decision = Decision { score, env: env.clone(), skips: vec![skip], ..Decision::default() };
@@ -173,4 +171,37 @@ impl Engine {
 fn adopted_skip() -> Skip {
     let reason = "failed before the router came; told once it fails anew".to_owned();
     Skip { script: "findings import".to_owned(), line: None, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        rounds::GoneLimits,
+        route::{LiveRoutes, RouteLimits},
+        store::{Access, Store},
+    };
+
+    #[tokio::test]
+    async fn what_is_gone_is_counted_with_the_commit_and_not_by_each_try() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path().join("router.db"), Access::Router).expect("a store");
+        let routes = folder.path().join("routes");
+        std::fs::create_dir(&routes).expect("a folder");
+        std::fs::write(routes.join("none.rhai"), "fn route(f) { [] }").expect("a script");
+        let routes = LiveRoutes::load(routes, RouteLimits::default()).expect("routes");
+        let limits = GoneLimits { rounds: 3, quiet_ms: 1_000 };
+        let mut engine = Engine::new(store.clone(), Arc::new(routes), std::collections::HashMap::new(), 1_000, limits)
+            .expect("made");
+        let body = br#"{"id":"a","ruleId":"S3-1","status":"FAILURE","lastModifiedDate":7,"ttl":9}"#.to_vec();
+        let message = RawMessage { body, ..RawMessage::default() };
+        let batch = engine.decide(&[message]).expect("decided");
+        let (recent, now) = (batch.recent.clone(), batch.now_ms);
+        store.commit(batch).await.expect("durable");
+        engine.committed(&recent, now);
+        for _ in 0..2 {
+            let batch = engine.release_gone().expect("decided");
+            assert!(format!("{:?}", batch.tally).contains("(\"gone\", 1)"), "{:?}", batch.tally);
+        }
+    }
 }

@@ -92,6 +92,7 @@ impl Engine {
         self.newest.clear();
         self.unadopted.clear();
         self.siblings.begin();
+        self.rounds.begin();
         self.told.clear();
         if let Some(storms) = &mut self.storms {
             storms.begin();
@@ -103,6 +104,7 @@ impl Engine {
 
     pub(super) fn batch_is_durable(&mut self) {
         self.siblings.committed();
+        self.rounds.committed();
         for row in self.unadopted.drain() {
             self.adopted.remove(&row);
         }
