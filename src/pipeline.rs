@@ -174,6 +174,8 @@ impl Pipeline {
         let empty = storms.iter().filter(|storm| storm.held == 0).map(|storm| storm.id).collect::<Vec<_>>();
         if !empty.is_empty() {
             self.store.end_storms(empty, now).await?;
+            // What fails from now on must not join one that is over: nothing would release it.
+            self.engine.follow_storms(now)?;
         }
         Ok(())
     }

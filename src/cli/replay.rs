@@ -35,7 +35,8 @@ How it counts:
   finding.now is the newest date of the check, so that a replay repeats; history.ticket and history.last_sent are ().
   What stands in the archive twice counts once, however far apart. limits.max_time does not apply.
   storms and budget of router.yaml keep back what they would have kept back: nobody releases a storm, so it ends when it
-  holds nothing, else after max_hold. Silences are not replayed.
+  holds nothing, else after max_hold. Silences are not replayed. Nothing is gone: what the live router resolved because its
+  ttl was over, or because it was not mentioned any more, fails on here until the archive says that it passes.
 
 Targets:
   jira and slack hold tickets and alerts, the other types take records, which are only counted. The types are those of

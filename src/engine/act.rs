@@ -13,10 +13,13 @@ use crate::{
     deliver::{LaneKind, RecordHead, URGENT, encode_record},
     finding::{Again, Change, Finding},
     notice,
-    restraint::{Kept, KeptBy, in_digest, storm_notice},
+    restraint::{Kept, KeptBy, in_digest, storm_group, storm_notice},
     route::{Action, Decision, Send, bounded, summary, window_end},
     silence::counting,
-    store::{Batch, DeadLetter, Hold, Known, Muted, NewDecision, NewRecord, Payload, StoreError, StoredFinding, Wish},
+    store::{
+        Batch, DeadLetter, Hold, Known, Muted, NewDecision, NewRecord, Payload, StoreError, StoredFinding, Wish,
+        is_in_channel,
+    },
 };
 
 #[derive(Clone, Copy)]
@@ -25,7 +28,7 @@ pub(super) struct Event<'a> {
     pub change: Change,
     pub decision: &'a Decision,
     pub sent_at: i64,
-    /// Decided later than its event came: what is still failing is new to the target.
+    /// Decided later than its event came.
     pub later: bool,
     /// `finding.held` as the scripts saw it.
     pub held: bool,
@@ -44,7 +47,13 @@ impl Engine {
     }
 
     /// Turns a decision into rows.
-    pub(super) fn act(&self, event: &Event<'_>, memory: Option<&Known>, remembers: bool, batch: &mut Batch) {
+    pub(super) fn act(
+        &self,
+        event: &Event<'_>,
+        memory: Option<&Known>,
+        remembers: bool,
+        batch: &mut Batch,
+    ) -> Result<(), StoreError> {
         let Event { finding, change, decision, sent_at, later, held, recorded: before } = *event;
         for failure in &decision.failures {
             batch.tally.parked("decision");
@@ -69,7 +78,8 @@ impl Engine {
         for skip in &decision.skips {
             batch.tally.skipped(&skip.script, &skip.reason);
         }
-        let places = self.places(finding, change, decision);
+        let places = self.places(finding, change, decision, batch.now_ms);
+        let earlier = batch.wishes.len();
         let fingerprints: Vec<Option<String>> =
             places.iter().map(|place| Some(format!("fr-{}", fingerprint(&place.as_ref()?.key)))).collect();
         let router = summary(change, decision, &fingerprints);
@@ -92,7 +102,7 @@ impl Engine {
                             sent_at,
                             payload: encode_record(
                                 RecordHead {
-                                    key: &key_of(send, finding).0,
+                                    key: &key_of(send, finding, batch.now_ms).0,
                                     event_id: &finding.event_id,
                                     time_ms: finding.time_ms(),
                                     priority: highest(decision, &send.target),
@@ -113,9 +123,12 @@ impl Engine {
                                 batch.tally.kept(&send.target, by.as_str());
                             }
                             let Some(Some(place)) = places.get(number) else { continue };
-                            // A digest tells what is new since the last one.
-                            if by.is_none() && place.until.is_some() && change == Change::StillFailing && !later {
-                                continue;
+                            // A digest tells what its place has not been told of yet: a script may come to it late.
+                            if by.is_none() && place.until.is_some() && change == Change::StillFailing {
+                                let wishes = &batch.wishes[..earlier];
+                                if self.is_told(finding, known.row, place, wishes, batch.now_ms)? {
+                                    continue;
+                                }
                             }
                             batch.wishes.push(Wish::Open {
                                 target: place.target,
@@ -144,7 +157,7 @@ impl Engine {
                 }
             }
         }
-        let Some(known) = memory.filter(|_| remembers) else { return };
+        let Some(known) = memory.filter(|_| remembers) else { return Ok(()) };
         for silence in &decision.silenced {
             batch.muted.extend(silence.targets.iter().filter_map(|name| {
                 let target = self.targets.get(name)?.id;
@@ -175,6 +188,34 @@ impl Engine {
             change,
             trace: serde_json::to_string(decision).unwrap_or_default(),
         });
+        Ok(())
+    }
+
+    /// Whether the finding shows in that channel of the target already, or is about to: in a ticket, an alert or a digest. A
+    /// storm's notice asks for approval, it tells nobody.
+    fn is_told(
+        &self,
+        finding: &Finding,
+        row: i64,
+        place: &Place<'_>,
+        wishes: &[Wish],
+        now: i64,
+    ) -> Result<bool, StoreError> {
+        // Also where router.yaml knows of no storms any more.
+        let (target, channel) = (place.send.target.clone(), place.send.channel.clone());
+        let notice = Send { target, channel, group: Some(storm_group(&finding.rule_id)), ..Send::default() };
+        let storm = key_of(&notice, finding, now).0;
+        let tells = |key: &str| is_in_channel(key, notice.channel.as_deref()) && key != storm;
+        for wish in wishes.iter().rev() {
+            match wish {
+                Wish::Open { target, key, finding, .. } if (*target, *finding) == (place.target, row) && tells(key) => {
+                    return Ok(true);
+                }
+                Wish::Resolved { finding, .. } if *finding == row => return Ok(false),
+                Wish::Open { .. } | Wish::Leave { .. } | Wish::Resolved { .. } => {}
+            }
+        }
+        Ok(self.store.shown_in(row, place.target)?.iter().any(|key| tells(key)))
     }
 
     /// Targets to which a decision sends the version as a record.
@@ -217,7 +258,13 @@ impl Engine {
     }
 
     /// Where each send shows a finding that fails; nothing for targets of records.
-    fn places<'d>(&self, finding: &Finding, change: Change, decision: &'d Decision) -> Vec<Option<Place<'d>>> {
+    fn places<'d>(
+        &self,
+        finding: &Finding,
+        change: Change,
+        decision: &'d Decision,
+        now: i64,
+    ) -> Vec<Option<Place<'d>>> {
         if !opens(change) {
             return Vec::new();
         }
@@ -231,7 +278,7 @@ impl Engine {
                     None => Cow::Borrowed(&**send),
                 };
                 let target = self.targets.get(&send.target).filter(|target| target.kind == LaneKind::Stateful)?;
-                let (key, until) = key_of(&send, finding);
+                let (key, until) = key_of(&send, finding, now);
                 Some(Place { target: target.id, send, key, until })
             })
             .collect()
@@ -268,9 +315,10 @@ fn highest(decision: &Decision, target: &str) -> u8 {
 /// Of a check's id, so much stands in keys: a server takes 2,700 bytes, and escapes may double a part of it.
 const MAX_ID: usize = 1_000;
 
-/// A delivery's key: target, group (else check id) and channel; and for a digest the end of its window.
-pub(super) fn key_of(send: &Send, finding: &Finding) -> (String, Option<i64>) {
-    let until = send.digest.as_ref().and_then(|digest| window_end(digest, finding.received_at).ok());
+/// A delivery's key: target, group (else check id) and channel; and for a digest the end of its window. What is decided at
+/// `now` joins no window that ended since it was received: that one has gone out.
+pub(super) fn key_of(send: &Send, finding: &Finding, now: i64) -> (String, Option<i64>) {
+    let until = send.digest.as_ref().and_then(|digest| window_end(digest, finding.received_at.max(now)).ok());
     let key = match (&send.digest, until) {
         (Some(digest), Some(until)) => {
             let window = json!({ "digest": digest, "until": until, "group": send.group });
@@ -318,5 +366,18 @@ pub(super) fn stored(
         env: decision.env.clone(),
         score: decision.score,
         json: finding.json.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_decided_after_the_end_of_a_window_joins_the_next_one() {
+        let finding = Finding { id: "a".into(), received_at: 3_599_000, ..Finding::default() };
+        let send = Send { target: "devs".into(), digest: Some("1h".into()), ..Send::default() };
+        let until = |now| key_of(&send, &finding, now).1;
+        assert_eq!((until(0), until(3_599_999), until(3_603_000)), (Some(3_600_000), Some(3_600_000), Some(7_200_000)));
     }
 }

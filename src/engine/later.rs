@@ -86,7 +86,7 @@ impl Engine {
         let recorded = self.recorded(&decision, (known.row, &finding.event_id), batch)?;
         self.spare_records(&mut decision, &recorded);
         self.mute(&finding, change, &mut decision, batch.now_ms);
-        self.restrain(&finding, change, &mut decision, (Some(&known), true), batch)?;
+        self.restrain(&finding, change, &mut decision, Some(&known), batch)?;
         let event = Event {
             finding: &finding,
             change,
@@ -96,7 +96,7 @@ impl Engine {
             held: true,
             recorded: &recorded,
         };
-        self.act(&event, Some(&known), true, batch);
+        self.act(&event, Some(&known), true, batch)?;
         Ok(Some(finding))
     }
 }

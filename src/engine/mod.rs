@@ -220,7 +220,7 @@ impl Engine {
         self.shadow(&finding, change, &history, None, &decision);
         self.spare(memory, change, &mut decision, batch);
         self.mute(&finding, change, &mut decision, batch.now_ms);
-        self.restrain(&finding, change, &mut decision, (memory, false), batch)?;
+        self.restrain(&finding, change, &mut decision, memory, batch)?;
         let event = Event {
             finding: &finding,
             change,
@@ -230,7 +230,7 @@ impl Engine {
             held: false,
             recorded: &[],
         };
-        self.act(&event, memory, next.is_some(), batch);
+        self.act(&event, memory, next.is_some(), batch)?;
         if change != Change::OutOfOrder {
             Self::sight(&finding, memory, round, batch);
         }
@@ -280,11 +280,10 @@ impl Engine {
         }
         self.spare_records(&mut decision, &again.recorded);
         self.mute(finding, change, &mut decision, batch.now_ms);
-        self.restrain(finding, change, &mut decision, (known, true), batch)?;
+        self.restrain(finding, change, &mut decision, known, batch)?;
         let (sent_at, held, recorded) = (batch.now_ms, again.held, &again.recorded);
         let event = Event { finding, change, decision: &decision, sent_at, later: true, held, recorded };
-        self.act(&event, known, true, batch);
-        Ok(())
+        self.act(&event, known, true, batch)
     }
 
     fn known(&self, hash: u64, check_id: &str) -> Result<Option<Known>, StoreError> {

@@ -116,20 +116,19 @@ impl Engine {
         }
     }
 
-    /// Says in the decision what is kept back. `later`: decided later than its event came.
+    /// Says in the decision what is kept back.
     pub(super) fn restrain(
         &mut self,
         finding: &Finding,
         change: Change,
         decision: &mut Decision,
-        (memory, later): (Option<&Known>, bool),
+        memory: Option<&Known>,
         batch: &mut Batch,
     ) -> Result<(), StoreError> {
         let Some(known) = memory.filter(|_| opens(change)) else { return Ok(()) };
         if self.storms.is_none() && self.budget.is_none() {
             return Ok(());
         }
-        self.watch_for_storms(finding, change, batch);
         let muted: HashSet<&String> = decision.silenced.iter().flat_map(|silence| &silence.targets).collect();
         let sends: Vec<(usize, &Send, Target)> = decision
             .actions
@@ -142,6 +141,7 @@ impl Engine {
             .filter(|(_, send, target)| target.kind == LaneKind::Stateful && !muted.contains(&send.target))
             .collect();
         let never = is_never_kept(finding, &decision.env);
+        self.watch_for_storms(finding, change, !never && !sends.is_empty(), batch);
         let storms = !never && !sends.is_empty() && self.storms_over(finding, change, known);
         let mut kept = Vec::new();
         for (action, send, target) in sends {
@@ -154,8 +154,7 @@ impl Engine {
             if send.digest.is_some() {
                 continue;
             }
-            let Some((by, reason)) =
-                self.over_budget(finding, send, (target.id, known.row), (never, later, change), batch)?
+            let Some((by, reason)) = self.over_budget(finding, send, (target.id, known.row), (never, change), batch)?
             else {
                 continue;
             };
@@ -165,8 +164,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Counts what begins to fail; writes down a storm that begins with it.
-    fn watch_for_storms(&mut self, finding: &Finding, change: Change, batch: &mut Batch) {
+    /// Counts what begins to fail; writes down a storm that begins with it. Without a send that it `holds` none does.
+    fn watch_for_storms(&mut self, finding: &Finding, change: Change, holds: bool, batch: &mut Batch) {
         if !matches!(change, Change::Opened | Change::Reopened) {
             return;
         }
@@ -175,7 +174,7 @@ impl Engine {
         let Some(target) = self.targets.get(&storms.settings.target) else { return };
         let at = finding.received_at;
         let count = usize::try_from(failing).unwrap_or(usize::MAX);
-        let Some(begins) = storms.opened(&finding.rule_id, &finding.account_id, at, count) else { return };
+        let Some(begins) = storms.opened(&finding.rule_id, &finding.account_id, at, (count, holds)) else { return };
         let group = Some(storm_group(&finding.rule_id));
         let send = Send {
             target: storms.settings.target.clone(),
@@ -191,7 +190,7 @@ impl Engine {
             rule: finding.rule_id.clone(),
             title: finding.rule_title.clone(),
             target: target.id,
-            key: key_of(&send, finding).0,
+            key: key_of(&send, finding, batch.now_ms).0,
             began_at: at,
             accounts: begins.accounts,
             findings: begins.findings,
@@ -219,18 +218,19 @@ impl Engine {
         finding: &Finding,
         send: &Send,
         (target, row): (i64, i64),
-        (never, later, change): (bool, bool, Change),
+        (never, change): (bool, Change),
         batch: &mut Batch,
     ) -> Result<Option<(KeptBy, String)>, StoreError> {
         let Some(budget) = &mut self.budget else { return Ok(None) };
-        let (key, _) = key_of(send, finding);
+        let (key, _) = key_of(send, finding, batch.now_ms);
         // What stands is brought up to date: that interrupts nobody.
         let place = (target, key);
         if self.told.contains(&place) || self.store.stands(target, &place.1)? {
             return Ok(None);
         }
         let owner = owner(send).to_owned();
-        if !never && !later && change == Change::StillFailing && self.store.in_digest(row, target)? {
+        let channel = send.channel.as_deref();
+        if !never && change == Change::StillFailing && self.store.in_digest(row, target, channel)? {
             return Ok(Some((KeptBy::Told, format!("a digest of {owner} told it, and it still fails"))));
         }
         let day = budget.day(finding.received_at);

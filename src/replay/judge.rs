@@ -134,9 +134,10 @@ impl Judge {
         let known = step.known.as_ref().filter(|_| opens);
         if let Some(known) = known {
             let others_failing = step.history.fleet_failing;
-            let moment = Moment { finding: &step.finding, change: step.change, known, others_failing, later: !holds };
+            let moment = Moment { finding: &step.finding, change: step.change, known, others_failing };
             self.restraints[side.index()].restrain(side, &self.outbox, &moment, decision);
         }
+        let told = self.told(side, step, known, decision);
         for (number, action) in decision.actions.iter().enumerate() {
             match action {
                 Action::Send(send) => {
@@ -145,9 +146,7 @@ impl Judge {
                         created.extend(self.keep(side, step, (known, send), kept).map(|entry| (side, entry)));
                         continue;
                     }
-                    // A digest tells what is new since the last one; what was held is new.
-                    let fresh = send.digest.is_none() || step.change != Change::StillFailing || !holds;
-                    let row = known.filter(|_| fresh).map(|known| known.row);
+                    let row = known.filter(|_| !told.contains(&number)).map(|known| known.row);
                     let shown = self.outbox.send(side, send, &step.finding, row);
                     created.extend(shown.filter(|shown| shown.created).map(|shown| (side, shown.entry)));
                 }
@@ -164,6 +163,17 @@ impl Judge {
                 Action::Hold { .. } => {}
             }
         }
+    }
+
+    /// Numbers of the sends whose digest would tell nothing new.
+    fn told(&self, side: Side, step: &Step, known: Option<&Known>, decision: &Decision) -> Vec<usize> {
+        let Some(known) = known.filter(|_| step.change == Change::StillFailing) else { return Vec::new() };
+        let actions = decision.actions.iter().enumerate();
+        let told = actions.filter(|(_, action)| match action {
+            Action::Send(send) => send.digest.is_some() && self.outbox.is_told(side, known.row, send, &step.finding),
+            Action::Hold { .. } => false,
+        });
+        told.map(|(number, _)| number).collect()
     }
 
     /// A send that is kept back shows somewhere else; the entry, where that is new.

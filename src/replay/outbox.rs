@@ -8,7 +8,7 @@ use std::{
 use super::entry::{Entry, Happened, Noted, Shown, Side, TargetKind, TargetState};
 use crate::{
     finding::Finding,
-    restraint::KeptBy,
+    restraint::{KeptBy, storm_group},
     route::{Send, window_end},
 };
 
@@ -54,10 +54,21 @@ impl Outbox {
         key().is_some_and(|&index| self.entries[index].lives[side.index()].open)
     }
 
-    /// A digest of the target told of the finding, or will.
-    pub fn in_digest(&self, side: Side, row: i64, target: &str) -> bool {
-        let entries = self.members[side.index()].get(&row).into_iter().flatten();
-        entries.map(|&index| &self.entries[index]).any(|entry| entry.until.is_some() && &*entry.target == target)
+    /// A digest of the target told of the finding in that channel, or will.
+    pub fn in_digest(&self, side: Side, row: i64, send: &Send) -> bool {
+        self.shown_in(side, row, send).any(|entry| entry.until.is_some())
+    }
+
+    /// The finding shows in that channel of the target already; a storm's notice tells nobody.
+    pub fn is_told(&self, side: Side, row: i64, send: &Send, finding: &Finding) -> bool {
+        let storm = storm_group(&finding.rule_id);
+        self.shown_in(side, row, send).any(|entry| *entry.subject != *storm)
+    }
+
+    /// What the finding, which fails, stands behind there.
+    fn shown_in<'s>(&'s self, side: Side, row: i64, send: &'s Send) -> impl Iterator<Item = &'s Entry> {
+        let entries = self.members[side.index()].get(&row).into_iter().flatten().map(|&index| &self.entries[index]);
+        entries.filter(|entry| *entry.target == *send.target && entry.channel.as_deref() == send.channel.as_deref())
     }
 
     /// A send for an event; `None` where it is a record or shows nothing. `row`: the failing finding, if the event may open

@@ -31,8 +31,6 @@ pub(super) struct Moment<'a> {
     pub known: &'a Known,
     /// Other findings of the rule that fail, anywhere.
     pub others_failing: u32,
-    /// Decided later than its event came.
-    pub later: bool,
 }
 
 impl Restraint {
@@ -51,14 +49,18 @@ impl Restraint {
             return;
         }
         let Moment { finding, change, known, .. } = *moment;
-        self.watch(moment);
         let never = is_never_kept(finding, &decision.env);
+        let shows = |action: &Action| match action {
+            Action::Send(send) => outbox.kind(&send.target) == Some(TargetKind::Stateful),
+            Action::Hold { .. } => false,
+        };
+        self.watch(moment, !never && decision.actions.iter().any(shows));
         let storms = !never && self.storms_over(finding, change, known);
         let mut told = HashSet::new();
         let mut kept = Vec::new();
         for (action, of) in decision.actions.iter().enumerate() {
             let Action::Send(send) = of else { continue };
-            if outbox.kind(&send.target) != Some(TargetKind::Stateful) {
+            if !shows(of) {
                 continue;
             }
             let keep = |by, reason| Kept { action, target: send.target.clone(), by, reason };
@@ -121,15 +123,15 @@ impl Restraint {
         Some((at, rows))
     }
 
-    /// Counts what begins to fail.
-    fn watch(&mut self, moment: &Moment<'_>) {
+    /// Counts what begins to fail. Without a send that it `holds` no storm begins.
+    fn watch(&mut self, moment: &Moment<'_>, holds: bool) {
         let Moment { finding, change, others_failing, .. } = *moment;
         if !matches!(change, Change::Opened | Change::Reopened) {
             return;
         }
         let Some(storms) = &mut self.storms else { return };
         let failing = usize::try_from(others_failing.saturating_add(1)).unwrap_or(usize::MAX);
-        let began = storms.opened(&finding.rule_id, &finding.account_id, finding.received_at, failing);
+        let began = storms.opened(&finding.rule_id, &finding.account_id, finding.received_at, (failing, holds));
         storms.committed();
         if began.is_some() {
             let most = storms.settings.max_hold_ms();
@@ -155,14 +157,14 @@ impl Restraint {
         (never, told): (bool, &mut HashSet<Place>),
     ) -> Option<(KeptBy, String)> {
         let budget = self.budget.as_mut()?;
-        let Moment { finding, change, known, later, .. } = *moment;
+        let Moment { finding, change, known, .. } = *moment;
         // What stands is brought up to date: that interrupts nobody.
         let place = (send.target.clone(), send.group.clone(), send.channel.clone());
         if told.contains(&place) || outbox.stands(side, send, finding) {
             return None;
         }
         let owner = owner(send);
-        if !never && !later && change == Change::StillFailing && outbox.in_digest(side, known.row, &send.target) {
+        if !never && change == Change::StillFailing && outbox.in_digest(side, known.row, send) {
             return Some((KeptBy::Told, format!("a digest of {owner} told it, and it still fails")));
         }
         let day = budget.day(finding.received_at);

@@ -136,8 +136,9 @@ impl Storms {
         self.active.get(rule).copied()
     }
 
-    /// A finding of the rule began to fail; `failing`: how many of the rule fail now, with it.
-    pub fn opened(&mut self, rule: &str, account: &str, at: i64, failing: usize) -> Option<Begins> {
+    /// A finding of the rule began to fail; `failing`: how many of the rule fail now, with it. `holds`: there is a send that a
+    /// storm would hold; one that held nothing would be over at once, and begin with each further failure.
+    pub fn opened(&mut self, rule: &str, account: &str, at: i64, (failing, holds): (usize, bool)) -> Option<Begins> {
         let since = at - millis(self.settings.within);
         let opened = self.opened.entry(rule.to_owned()).or_default();
         while opened.front().is_some_and(|(before, _)| *before <= since) {
@@ -147,7 +148,7 @@ impl Storms {
         self.pending.push(rule.to_owned());
         let findings = opened.len();
         let rests = self.resting.get(rule).is_some_and(|until| at < *until);
-        if self.active.contains_key(rule) || rests || findings < self.settings.findings {
+        if !holds || self.active.contains_key(rule) || rests || findings < self.settings.findings {
             return None;
         }
         // As many again as failed before: a popular rule has some new failures each hour.
@@ -201,7 +202,7 @@ mod tests {
     #[test]
     fn a_rule_storms_once_enough_findings_failed_in_enough_accounts() {
         let mut storms = storms(3, 4);
-        let mut begins = |account: &str, at, failing| storms.opened("S3-001", account, at, failing);
+        let mut begins = |account: &str, at, failing| storms.opened("S3-001", account, at, (failing, true));
         assert_eq!(begins("a", 1, 1), None);
         assert_eq!(begins("b", 2, 2), None);
         assert_eq!(begins("b", 3, 3), None);
@@ -215,39 +216,50 @@ mod tests {
     #[test]
     fn a_few_more_of_many_that_fail_anyhow_are_no_storm_and_neither_is_a_slow_rise() {
         let mut storms = storms(2, 2);
-        assert_eq!(storms.opened("S3-001", "a", 1, 100), None);
-        assert_eq!(storms.opened("S3-001", "b", 2, 101), None);
+        assert_eq!(storms.opened("S3-001", "a", 1, (100, true)), None);
+        assert_eq!(storms.opened("S3-001", "b", 2, (101, true)), None);
         let hour = 3_600_000;
-        assert_eq!(storms.opened("S3-002", "a", 1, 1), None);
-        assert_eq!(storms.opened("S3-002", "b", hour + 1, 2), None, "the first is an hour old");
-        assert!(storms.opened("S3-002", "c", hour + 2, 3).is_some());
+        assert_eq!(storms.opened("S3-002", "a", 1, (1, true)), None);
+        assert_eq!(storms.opened("S3-002", "b", hour + 1, (2, true)), None, "the first is an hour old");
+        assert!(storms.opened("S3-002", "c", hour + 2, (3, true)).is_some());
     }
 
     #[test]
     fn a_batch_that_failed_counts_nothing_and_a_released_rule_rests() {
         let mut storms = storms(2, 2);
-        storms.opened("S3-001", "a", 1, 1);
+        storms.opened("S3-001", "a", 1, (1, true));
         storms.committed();
-        assert!(storms.opened("S3-001", "b", 2, 2).is_some());
+        assert!(storms.opened("S3-001", "b", 2, (2, true)).is_some());
         storms.begin();
         assert_eq!(storms.since("S3-001"), None);
-        assert!(storms.opened("S3-001", "b", 2, 2).is_some(), "the same again");
+        assert!(storms.opened("S3-001", "b", 2, (2, true)).is_some(), "the same again");
         storms.committed();
         storms.follow(HashMap::new(), [("S3-001".to_owned(), 10)].into_iter());
-        assert_eq!(storms.opened("S3-001", "c", 11, 3), None);
+        assert_eq!(storms.opened("S3-001", "c", 11, (3, true)), None);
         let day = 86_400_000;
-        storms.opened("S3-001", "d", day + 10, 4);
-        assert!(storms.opened("S3-001", "e", day + 11, 4).is_some(), "a day later it may");
+        storms.opened("S3-001", "d", day + 10, (4, true));
+        assert!(storms.opened("S3-001", "e", day + 11, (4, true)).is_some(), "a day later it may");
     }
+
+    #[test]
+    fn a_storm_begins_with_the_first_send_that_it_holds() {
+        let mut storms = storms(2, 2);
+        for (account, at) in [("a", 1), ("b", 2), ("c", 3)] {
+            assert_eq!(storms.opened("S3-001", account, at, (3, false)), None);
+        }
+        assert_eq!(storms.since("S3-001"), None);
+        assert_eq!(storms.opened("S3-001", "d", 4, (4, true)), Some(Begins { accounts: 4, findings: 4 }));
+    }
+
     /// What passed by itself nobody has looked at, so nothing is approved.
     #[test]
     fn a_rule_whose_storm_passed_may_storm_again_at_once() {
         let mut storms = storms(2, 2);
-        storms.opened("S3-001", "a", 1, 1);
-        assert!(storms.opened("S3-001", "b", 2, 2).is_some());
+        storms.opened("S3-001", "a", 1, (1, true));
+        assert!(storms.opened("S3-001", "b", 2, (2, true)).is_some());
         storms.committed();
         storms.end("S3-001");
         assert_eq!(storms.since("S3-001"), None);
-        assert!(storms.opened("S3-001", "c", 3, 3).is_some());
+        assert!(storms.opened("S3-001", "c", 3, (3, true)).is_some());
     }
 }

@@ -69,7 +69,7 @@ pub use recent::{Recent, Seen, pack};
 pub use replica::Replica;
 pub use report::{AnswerRow, DecisionRow, FindingDetail, FindingFilter, FindingRow, LaneReport, PendingRow, TargetRow};
 pub use restraints::{Interrupt, NewStorm, StormRow};
-pub use rows::{Before, Left, Loaded, RecordRow, Settlement, WaitingDelivery};
+pub use rows::{Before, Left, Loaded, RecordRow, Settlement, WaitingDelivery, is_in_channel};
 pub use server::Candidate;
 pub use shadow::ShadowRow;
 pub use sightings::{Round, Sighting, Vanished};

@@ -161,17 +161,19 @@ impl Store {
         })
     }
 
-    /// A digest of the target told of the finding, or will.
-    pub fn in_digest(&self, finding: i64, target: i64) -> Result<bool, StoreError> {
+    /// A digest of the target told of the finding in that channel, or will.
+    pub fn in_digest(&self, finding: i64, target: i64, channel: Option<&str>) -> Result<bool, StoreError> {
+        let keys = self.shown_in(finding, target)?;
+        Ok(keys.iter().any(|key| super::rows::is_digest(key) && super::is_in_channel(key, channel)))
+    }
+
+    /// Keys of the target that the finding, which fails, stands behind.
+    pub fn shown_in(&self, finding: i64, target: i64) -> Result<Vec<String>, StoreError> {
         self.read(|connection| {
-            let mut statement = connection
-                .prepare_cached("SELECT key FROM members WHERE finding = ?1 AND target = ?2 AND failing = 1")?;
-            let mut found = false;
-            statement.each([finding, target], |row| {
-                found = super::rows::is_digest(&row.get::<String>(0)?);
-                Ok(!found)
-            })?;
-            Ok(found)
+            connection
+                .prepare_cached("SELECT key FROM members WHERE finding = ?1 AND target = ?2 AND failing = 1")?
+                .query_map([finding, target], |row| row.get(0))?
+                .collect()
         })
     }
 }

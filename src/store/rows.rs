@@ -155,6 +155,11 @@ pub(super) fn is_digest(key: &str) -> bool {
     key.contains(",{\"digest\":")
 }
 
+/// The last part of a key is the channel.
+pub fn is_in_channel(key: &str, channel: Option<&str>) -> bool {
+    key.ends_with(&format!(",{}]", serde_json::Value::from(channel)))
+}
+
 /// When the window of a digest ends, as its key says.
 fn window_end(key: &str) -> Option<i64> {
     let end = &key[key.find(UNTIL).filter(|_| is_digest(key))? + UNTIL.len()..];
@@ -164,6 +169,14 @@ fn window_end(key: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_ends_with_its_channel() {
+        let key = r#"["devs",{"digest":"1h","group":"of ,\"C2\"]","until":9000},"C\"1"]"#;
+        assert!(is_in_channel(key, Some("C\"1")));
+        assert!(!is_in_channel(key, Some("1")) && !is_in_channel(key, None));
+        assert!(is_in_channel(r#"["soc","a",null]"#, None));
+    }
 
     #[test]
     fn a_row_waits_from_its_wish_or_from_the_end_of_its_window() {

@@ -163,8 +163,8 @@ async fn life(store: &Store) -> Vec<String> {
         store.interrupts("2026-11-25"),
         store.storms(0),
         store.stands(1, "k1"),
-        store.in_digest(2, 1),
-        store.in_digest(1, 1)
+        store.in_digest(2, 1, None),
+        store.in_digest(1, 1, None)
     );
     let (hashes, next) = store.remembered().expect("remembered");
     said.push(format!("{} {next}", hashes.len()));

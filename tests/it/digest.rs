@@ -50,6 +50,49 @@ async fn what_fails_within_a_window_is_one_message_ranked_and_told_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_script_sends_only_later_is_new_to_the_digest_and_told_once() {
+    let bench = Bench::start().await;
+    let script = "fn route(f) { if !f.failed { return []; } if f.risk == \"LOW\" { return skip(\"low\"); } \
+        [send(\"devs\", #{ digest: \"3s\" })] }";
+    bench.script("digest", script);
+    let send = |resource: &str, risk: &str, at: i64| {
+        bench.sims.aws.send(&bench.queue, &application_check(resource, "FAILURE", at).replace("VERY_HIGH", risk));
+    };
+    send("grows", "LOW", T);
+    let mut router = bench.spawn();
+    until("it is taken in", || bench.sims.aws.depth(&bench.queue) == (0, 0)).await;
+    send("grows", "HIGH", T + 1);
+    until("a digest", || !bench.sims.slack.messages().is_empty()).await;
+    assert!(bench.sims.slack.messages()[0].body.to_string().contains("grows ("));
+    // It was told.
+    send("grows", "HIGH", T + 2);
+    until("it is taken in", || bench.sims.aws.depth(&bench.queue) == (0, 0)).await;
+    send("another", "HIGH", T);
+    until("the next digest", || bench.sims.slack.messages().len() == 2).await;
+    let text = bench.sims.slack.messages()[1].body.to_string();
+    assert!(text.contains("another") && !text.contains("grows"), "{text}");
+    router.kill().expect("killed");
+    router.wait().expect("ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_as_an_alert_is_not_told_again_by_a_digest() {
+    let bench = Bench::start().await;
+    let script = "fn route(f) { if !f.failed { return []; } if f.risk == \"HIGH\" { return [send(\"devs\")]; } \
+        [send(\"devs\", #{ digest: \"168h\" })] }";
+    bench.script("digest", script);
+    for (risk, at) in [("HIGH", T), ("LOW", T + 1)] {
+        bench.sims.aws.send(&bench.queue, &application_check("one", "FAILURE", at).replace("VERY_HIGH", risk));
+        bench.settle().await;
+    }
+    assert_eq!(bench.sims.slack.messages().len(), 1);
+    let store = rusqlite::Connection::open(bench.folder().join("state/router.db")).expect("the store");
+    let digests = "SELECT COUNT(*) FROM members WHERE key LIKE '%digest%'";
+    let digests: i64 = store.query_row(digests, [], |row| row.get(0)).expect("a count");
+    assert_eq!(digests, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn l19_five_hundred_findings_in_a_minute_are_a_digest_and_not_five_hundred_messages() {
     let bench = Bench::start().await;
     routes(&bench, "4s");

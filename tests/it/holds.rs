@@ -43,6 +43,29 @@ async fn a_hold_outlives_restarts_and_what_passes_meanwhile_is_never_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_is_held_again_is_not_told_by_the_next_digest_again() {
+    let bench = Bench::start().await;
+    let script = "fn route(f) { if !f.failed { return []; } if !f.held { return hold(\"1s\", \"it may pass\"); } \
+        [send(\"devs\", #{ digest: \"2s\" })] }";
+    bench.script("waits", script);
+    let router = bench.spawn();
+    bench.sims.aws.send(&bench.queue, &check("stays", "FAILURE", T));
+    until("a digest", || !bench.sims.slack.messages().is_empty()).await;
+    bench.sims.aws.send(&bench.queue, &check("stays", "FAILURE", T + 1));
+    until("it is taken in", || bench.sims.aws.depth(&bench.queue) == (0, 0)).await;
+    bench.sims.aws.send(&bench.queue, &check("another", "FAILURE", T));
+    let tells = |resource: &str| {
+        let resource = format!("{resource} (");
+        let messages = bench.sims.slack.messages();
+        messages.iter().filter(|message| message.body.to_string().contains(&resource)).count()
+    };
+    // The hold of the other one began later.
+    until("the next digest", || tells("another") == 1).await;
+    router.terminate().await;
+    assert_eq!((tells("stays"), bench.sims.slack.messages().len()), (1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_file_brought_is_decided_at_its_time_though_the_file_has_ended() {
     let bench = Bench::start().await;
     bench.script("waits", &HOUR.replace("1h", "1s"));

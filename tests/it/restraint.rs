@@ -105,6 +105,29 @@ async fn a_storm_that_nobody_approves_goes_out_by_itself_and_one_that_passes_jus
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_nobody_hears_of_or_that_is_never_held_storms_not() {
+    let bench = Bench::start().await;
+    let script =
+        "fn route(f) { if !f.failed { return []; } if f.risk == \"LOW\" { return skip(\"low\"); } [send(\"soc\")] }";
+    bench.script("all", script);
+    bench.settings(&format!("{STORMS} }}"));
+    for (number, account) in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"].into_iter().enumerate() {
+        let (rule, risk) = if number % 2 == 0 { ("IAM-001", "LOW") } else { ("IAM-002", "EXTREME") };
+        let check = of_account(account, "FAILURE", T).replace("HIGH", risk).replace("IAM-001", rule);
+        bench.sims.aws.send(&bench.queue, &check);
+    }
+    bench.settle().await;
+    assert_eq!(bench.sims.jira.issues().len(), 5, "the worst: {:?}", titles(&bench));
+    let store = rusqlite::Connection::open(bench.folder().join("state/router.db")).expect("the store");
+    let storms = || store.query_row("SELECT COUNT(*) FROM storms", [], |row| row.get::<_, i64>(0)).expect("a count");
+    assert_eq!(storms(), 0);
+    // One more, of which people would hear, is held.
+    fail(&bench, &["k"]).await;
+    assert_eq!(storms(), 1);
+    assert!(titles(&bench).iter().any(|title| title.contains("Storm: ")), "{:?}", titles(&bench));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_beyond_an_owners_budget_is_one_ranked_digest_and_the_worst_is_an_alert() {
     let bench = Bench::start().await;
     let script = "fn score(finding, score) { finding.risk_rank * 10 }
