@@ -158,6 +158,12 @@ fn complete(finding: &mut Finding) -> Result<(), DecodeError> {
     }
     finding.ccrn = ccrn;
     finding.id = id;
+    // Twelve digits; as a number it has lost the zeros in front.
+    let account = &mut finding.cloud_account;
+    let is_number = !account.is_empty() && account.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number && account.len() < 12 && finding.provider.eq_ignore_ascii_case("aws") {
+        *account = format!("{account:0>12}");
+    }
     Ok(())
 }
 

@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
+use memchr::memchr;
 use serde_json::value::RawValue;
 
-use super::value::{Members, text_of};
+use super::value::Members;
 
 /// Kebab-case names whose camelCase twin is not just the next letter in capitals.
 const KNOWN: [(&str, &str); 3] =
@@ -58,6 +59,21 @@ pub fn normalise(members: &Members<'_>) -> Option<String> {
                 flat.push(key, id);
             }
         }
+        let others = related.0.iter().filter(|(name, _)| !matches!(&**name, "account" | "rule" | "organisation"));
+        let mut rest = Flat::default();
+        others.for_each(|(name, value)| rest.push(name, value));
+        if !rest.0.is_empty()
+            && let Ok(rest) = RawValue::from_string(rest.closed())
+        {
+            flat.push("relationships", &rest);
+        }
+    }
+    // `meta`, `links` and what else there may be: nothing is lost.
+    for (key, value) in &members.0 {
+        let is_read = matches!(&**key, "type" | "id" | "attributes" | "relationships");
+        if !is_read && attributes.get(key).is_none() {
+            flat.push(key, value);
+        }
     }
     Some(flat.with(&attributes))
 }
@@ -80,8 +96,13 @@ impl Flat {
 
     fn with(mut self, attributes: &Members<'_>) -> String {
         for (key, value) in &attributes.0 {
-            self.push(&camel(key), value);
+            let twin = twin(attributes, key);
+            self.push(twin.as_deref().unwrap_or(key), value);
         }
+        self.closed()
+    }
+
+    fn closed(mut self) -> String {
         if self.0.is_empty() {
             self.0.push('{');
         }
@@ -94,9 +115,19 @@ fn members_of<'a>(value: &'a RawValue) -> Option<Members<'a>> {
     serde_json::from_str(value.get()).ok()
 }
 
-/// The event shape says `ruleId`.
+/// The event shape has camelCase; of it some keys, or all, may come in kebab-case.
 pub fn is_kebab(members: &Members<'_>) -> bool {
-    members.get("rule-id").and_then(text_of).is_some()
+    let is_read_as_it_is = |key: &str| matches!(key, "resolution-page-url" | "link-title" | "suppressed-until");
+    let mut keys = members.0.iter().map(|(key, _)| &**key);
+    keys.any(|key| memchr(b'-', key.as_bytes()).is_some() && !is_read_as_it_is(key) && twin(members, key).is_some())
+}
+
+/// The name in the event shape, where that is another one and not there as well.
+fn twin(members: &Members<'_>, key: &str) -> Option<String> {
+    if !key.contains('-') {
+        return None;
+    }
+    Some(camel(key)).filter(|twin| twin != key && members.get(twin).is_none())
 }
 
 fn camel(key: &str) -> String {

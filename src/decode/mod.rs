@@ -175,9 +175,9 @@ fn unwrap_object(text: &str, members: &Members<'_>, received_at: i64, depth: usi
                 None => decoded.reject(DecodeError::Missing("attributes"), text),
             };
         }
-        if json_api::is_kebab(members) {
-            return flat_check(&json_api::flatten(members), received_at, decoded);
-        }
+    }
+    if json_api::is_kebab(members) {
+        return flat_check(&json_api::flatten(members), received_at, decoded);
     }
     match check::finding(text, members, received_at) {
         Ok(finding) => decoded.findings.push(finding),

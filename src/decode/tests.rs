@@ -39,6 +39,51 @@ fn every_known_field_is_read_and_the_text_is_kept() {
     assert_eq!(finding.event_id.len(), 64);
 }
 
+#[test]
+fn dates_are_read_as_numbers_and_as_text() {
+    let at = 1_795_000_000_000_i64;
+    let written = ["1795000000000", "\"1795000000000\"", "1.795e12"];
+    let dates = ["\"2026-11-18T11:06:40Z\"", "\"2026-11-18T11:06:40.000+00:00\"", "\"2026-11-18T22:06:40+11:00\""];
+    for text in written.into_iter().chain(dates) {
+        let check = format!(
+            r#"{{"id":"a","ruleId":"S3-1","status":"FAILURE","lastModifiedDate":{text},"failureDiscoveryDate":{text},"ttl":{text}}}"#
+        );
+        let finding = one(&check);
+        let read = (finding.version.time_ms, finding.discovered_at, finding.ttl);
+        assert_eq!(read, (at, Some(at), Some(at)), "{text}");
+    }
+    for text in ["9223372036854775807", "\"99999999999999999\"", "0", "-5", "\"yesterday\"", "\"\"", "null"] {
+        let finding = one(&format!(r#"{{"id":"a","ruleId":"S3-1","status":"FAILURE","ttl":{text}}}"#));
+        assert_eq!(finding.ttl, None, "{text}");
+    }
+}
+
+#[test]
+fn an_account_that_lost_its_zeros_as_a_number_gets_them_back() {
+    let account = |provider: &str, id: &str| {
+        let fields = format!(r#""provider":"{provider}","cloudProviderId":{id}"#);
+        one(&format!(r#"{{"id":"a","ruleId":"S3-1","status":"FAILURE",{fields}}}"#)).cloud_account
+    };
+    assert_eq!(account("aws", "12345678901"), "012345678901");
+    assert_eq!(account("AWS", "\"12345\""), "000000012345");
+    assert_eq!(account("aws", "\"a1\""), "a1");
+    assert_eq!(account("aws", "\"\""), "");
+    assert_eq!(account("gcp", "12345"), "12345");
+}
+
+#[test]
+fn kebab_case_beside_camel_case_is_read_and_what_is_there_twice_stays() {
+    let finding = one(
+        r#"{"id":"a","ruleId":"S3-1","status":"FAILURE","risk-level":"HIGH","last-modified-date":7,"link":"x","link-title":"y"}"#,
+    );
+    assert_eq!((&finding.risk, finding.version.time_ms), (&Risk::High, 7));
+    let both = r#"{"id":"a","ruleId":"S3-1","status":"FAILURE","riskLevel":"LOW","risk-level":"HIGH"}"#;
+    let finding = one(both);
+    assert_eq!((&finding.risk, &*finding.json), (&Risk::Low, both));
+    let known = r#"{"id":"a","ruleId":"S3-1","status":"FAILURE","resolution-page-url":"x","link-title":"y"}"#;
+    assert_eq!(&*one(known).json, known, "spellings of the events stay as they came");
+}
+
 fn envelopes(check: &str) -> Vec<(&'static str, String)> {
     let sns = |message: &str| json!({ "Type": "Notification", "TopicArn": "arn:aws:sns:x:1:t", "Message": message });
     let parsed: Value = serde_json::from_str(check).expect("a check");
@@ -95,6 +140,17 @@ fn a_check_of_the_api_is_brought_to_the_shape_of_the_events() {
         "region": "us-west-2", "status": "FAILURE", "riskLevel": "VERY_HIGH", "ruleTitle": "T",
         "lastModifiedDate": "7", "failureDiscoveryDate": 6, "resolutionPageURL": "https://kb", "odd-key": 1 });
     assert_eq!(one(&flat.to_string()).event_id, finding.event_id);
+}
+
+#[test]
+fn a_check_of_the_api_loses_nothing_that_stands_beside_its_attributes() {
+    let resource = json!({ "type": "checks", "id": "a", "attributes": { "status": "FAILURE", "links": 5 },
+        "meta": { "page": 1 }, "links": { "self": "/checks/a" },
+        "relationships": { "rule": { "data": { "type": "rules", "id": "S3-1" } }, "conversation": { "data": null } } });
+    let json: Value = serde_json::from_str(&one(&resource.to_string()).json).expect("JSON");
+    let flat = json!({ "id": "a", "ruleId": "S3-1", "status": "FAILURE", "links": 5, "meta": { "page": 1 },
+        "relationships": { "conversation": { "data": null } } });
+    assert_eq!(json, flat);
 }
 
 #[test]

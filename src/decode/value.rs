@@ -151,14 +151,17 @@ pub fn word_of(value: &RawValue) -> Option<Cow<'_, str>> {
 /// Some thirty thousand years: what is later is no time, and would overflow where times are added to.
 const MAX_TIME: i64 = 1_000_000_000_000_000;
 
-/// Milliseconds since the epoch, as a number or a numeric string; 0 and below, and what is absurd, count as absent.
+/// Milliseconds since the epoch, as a number, a numeric string or a date (`2026-11-27T01:00:00Z`); 0 and below, and what is absurd,
+/// count as absent.
 pub fn time_of(value: &RawValue) -> Option<i64> {
     let word = word_of(value)?;
-    let time = word.parse::<i64>().ok().or_else(|| {
+    let number = || {
         let number = word.parse::<f64>().ok()?;
         #[expect(clippy::cast_possible_truncation, reason = "what does not fit becomes absurd, and absent")]
         number.is_finite().then_some(number as i64)
-    })?;
+    };
+    let date = || Some(word.trim().parse::<jiff::Timestamp>().ok()?.as_millisecond());
+    let time = word.parse::<i64>().ok().or_else(number).or_else(date)?;
     (1..MAX_TIME).contains(&time).then_some(time)
 }
 
