@@ -1,6 +1,6 @@
 //! The vocabulary: a finding (one version of one check) and its words.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -299,8 +299,8 @@ pub struct RawMessage {
     pub received_at: i64,
     /// When it was sent to the queue (SQS SentTimestamp), else when it was received.
     pub sent_at: i64,
-    /// Message id, receive count and the like: shown with a dead letter.
-    pub meta: Vec<(&'static str, String)>,
+    /// Message id, receive count, the queue's attributes (`attr.NAME`) and the like: shown with a dead letter.
+    pub meta: Vec<(Cow<'static, str>, String)>,
     /// Sent through again because a script had failed on it.
     pub again: Option<Again>,
 }

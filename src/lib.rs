@@ -14,6 +14,7 @@ mod ending;
 pub mod engine;
 pub mod finding;
 mod lease;
+mod lines;
 mod metric_help;
 pub mod notice;
 pub mod operate;

@@ -228,7 +228,7 @@ impl Pipeline {
                 body: message.body.clone(),
                 received_at: message.at,
                 sent_at: message.at,
-                meta: Vec::new(),
+                meta: message.meta.iter().map(|(key, value)| (key.clone().into(), value.clone())).collect(),
                 again: message.again.clone(),
             })
             .collect();

@@ -1,12 +1,13 @@
 //! `findings import --as-known`: what fails on the day that the router starts is known, and makes no tickets.
 
-use std::{collections::HashMap, io::BufRead, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use super::{Common, DONE, FAILED, Failure, Format, Outcome, print, runtime, settings};
 use crate::{
     clock::{millis, now_ms},
     engine::{Adopted, Engine},
     finding::RawMessage,
+    lines::{Line, next_line},
     route::LiveRoutes,
     service::join,
     source,
@@ -41,8 +42,8 @@ pub fn import(common: &Common, files: &[String]) -> Outcome {
             let mut messages = Vec::with_capacity(LINES);
             while messages.len() < LINES {
                 let mut body = Vec::new();
-                let read = input.read_until(b'\n', &mut body);
-                if read.map_err(|error| Failure::failed(format!("read {path}: {error}")))? == 0 {
+                let read = next_line(&mut input, &mut body);
+                if read.map_err(|error| Failure::failed(format!("read {path}: {error}")))? == Line::End {
                     break;
                 }
                 if !body.trim_ascii().is_empty() {

@@ -4,6 +4,8 @@ use std::io::BufRead;
 
 use serde::Serialize;
 
+use crate::lines::{self, next_line};
+
 /// Lines in a chunk: enough that handing it from thread to thread costs nothing.
 const LINES: usize = 256;
 /// A chunk of long lines is handed over earlier.
@@ -41,10 +43,10 @@ pub(super) fn read(inputs: Vec<Input>, mut send: impl FnMut(Vec<Line>) -> bool) 
         loop {
             let mut body = Vec::new();
             number += 1;
-            match input.reader.read_until(b'\n', &mut body) {
-                Ok(0) => break,
+            match next_line(&mut input.reader, &mut body) {
+                Ok(lines::Line::End) => break,
                 Ok(_) if body.trim_ascii().is_empty() => continue,
-                Ok(length) => bytes += length,
+                Ok(_) => bytes += body.len(),
                 // The rest of a compressed file means nothing without what is missing.
                 Err(error) => {
                     damage.push(Damage { at: format!("{}:{number}", input.name), problem: error.to_string() });

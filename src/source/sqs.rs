@@ -1,6 +1,7 @@
 //! SQS: long polls, visibility extended at half-life, deletes in batches with each entry's answer read.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
@@ -12,7 +13,9 @@ use std::{
 use aws_sdk_sqs::{
     Client,
     error::DisplayErrorContext,
-    types::{DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName, QueueAttributeName},
+    types::{
+        DeleteMessageBatchRequestEntry, Message, MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName,
+    },
 };
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -172,6 +175,7 @@ impl SqsSource {
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateFirstReceiveTimestamp)
             .message_system_attribute_names(MessageSystemAttributeName::MessageGroupId)
+            .message_attribute_names("All")
             .send()
             .await
             .map_err(|error| DisplayErrorContext(error).to_string())?;
@@ -188,15 +192,16 @@ impl SqsSource {
                 let sent_at = attributes.get(&MessageSystemAttributeName::SentTimestamp).and_then(|at| at.parse().ok());
                 let count = attributes.remove(&MessageSystemAttributeName::ApproximateReceiveCount);
                 let mut meta = Vec::with_capacity(5);
-                meta.push(("receive_count", count.unwrap_or_else(|| "1".to_owned())));
+                meta.push(("receive_count".into(), count.unwrap_or_else(|| "1".to_owned())));
                 for (key, name) in [
                     ("sent_at", MessageSystemAttributeName::SentTimestamp),
                     ("first_received_at", MessageSystemAttributeName::ApproximateFirstReceiveTimestamp),
                     ("group", MessageSystemAttributeName::MessageGroupId),
                 ] {
-                    meta.extend(attributes.remove(&name).map(|value| (key, value)));
+                    meta.extend(attributes.remove(&name).map(|value| (key.into(), value)));
                 }
-                meta.extend(message.message_id.map(|id| ("message_id", id)));
+                meta.extend(message.message_id.map(|id| ("message_id".into(), id)));
+                meta.extend(message.message_attributes.into_iter().flatten().filter_map(attribute));
                 let number = self.next.fetch_add(1, Ordering::Relaxed);
                 let text = message.receipt_handle.unwrap_or_default();
                 self.lock()
@@ -345,6 +350,13 @@ impl SqsSource {
             in_flight.remove(&handle.number);
         }
     }
+}
+
+/// What the sender said beside the body, where it is text. A queue allows ten; a name and a value are kept as far as a person
+/// reads them.
+fn attribute((name, value): (String, MessageAttributeValue)) -> Option<(Cow<'static, str>, String)> {
+    let short = |text: &str| text.chars().take(256).collect::<String>();
+    Some((format!("attr.{}", short(&name)).into(), short(&value.string_value?)))
 }
 
 /// What a call answers; nothing once the source is to stop. An answer may be on its way then, and its messages would stay

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::sql::{self, Connection, OptionalExtension, Row, params, values};
 use super::{InboxMessage, Store, StoreError};
+use crate::finding::Again;
 
 /// Something parked with its reason.
 #[derive(Clone, Debug, PartialEq)]
@@ -167,12 +168,17 @@ impl Store {
                 .query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
                     let meta: String = row.get(4)?;
                     let meta: serde_json::Value = serde_json::from_str(&meta).unwrap_or_default();
+                    let again: Option<Again> = serde_json::from_value(meta.clone()).ok();
+                    let beside = meta.as_object().filter(|_| again.is_none()).into_iter().flatten();
                     Ok(InboxMessage {
                         id: row.get(0)?,
                         source: row.get(1)?,
                         body: row.get(2)?,
                         at: row.get(3)?,
-                        again: serde_json::from_value(meta).ok(),
+                        again,
+                        meta: beside
+                            .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+                            .collect(),
                     })
                 })?
                 .collect()

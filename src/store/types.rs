@@ -243,4 +243,6 @@ pub struct InboxMessage {
     pub at: i64,
     /// The decision that a script failed to make; `None` for a message that could not be decoded.
     pub again: Option<Again>,
+    /// What came beside a message that could not be decoded.
+    pub meta: Vec<(String, String)>,
 }

@@ -163,6 +163,29 @@ async fn q7_poison_is_parked_with_its_cause_the_first_time_it_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_came_beside_a_message_is_shown_with_it_also_after_it_was_sent_through_again() {
+    let bench = Bench::start().await;
+    let attributes = json!({ "tenant": { "DataType": "String", "StringValue": "acme" } });
+    let sent = reqwest::Client::new()
+        .post(bench.sims.aws.url())
+        .header("content-type", "application/x-amz-json-1.0")
+        .header("x-amz-target", "AmazonSQS.SendMessage")
+        .body(json!({ "QueueUrl": bench.queue, "MessageBody": "garbage", "MessageAttributes": attributes }).to_string())
+        .send()
+        .await
+        .expect("sent");
+    assert!(sent.status().is_success(), "{sent:?}");
+    bench.settle().await;
+    let first = bench.json(&["dead-letters", "list"]).await[0].clone();
+    assert_eq!(first["meta"]["attr.tenant"], "acme", "{first}");
+    let retried = bench.output(&["dead-letters", "retry", &first["id"].to_string()]).await;
+    assert!(retried.status.success(), "{}", String::from_utf8_lossy(&retried.stderr));
+    bench.settle().await;
+    let again = bench.json(&["dead-letters", "list"]).await[0].clone();
+    assert!(again["id"] != first["id"] && again["meta"] == first["meta"], "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_does_not_answer_is_asked_less_and_less_often() {
     let bench = Bench::start().await;
     bench.sims.aws.fault(Fault::always("ReceiveMessage", FaultKind::answer(500, "")));
