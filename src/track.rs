@@ -64,11 +64,18 @@ pub fn remember(finding: &Finding, change: Change, known: Option<&Known>, row: i
             known?;
         }
         Change::Opened | Change::Reopened => {
+            // A suppression says nothing of the check: it failed all the while.
+            let suppressed = next.state == MemberState::Suppressed;
+            if !suppressed {
+                next.failing_since = Some(if change == Change::Opened { started(finding) } else { since(finding) });
+            }
+            // One that was suppressed from its first failure on has not counted yet.
+            if !suppressed || next.times_failed == 0 || next.resolved_at.is_some() {
+                next.times_failed += 1;
+                push(&mut next.failures, now);
+            }
             next.state = MemberState::Failing;
-            next.failing_since = Some(if change == Change::Opened { started(finding) } else { since(finding) });
             next.resolved_at = None;
-            next.times_failed += 1;
-            push(&mut next.failures, now);
             if change == Change::Opened {
                 next.opened_at = Some(now);
             } else {
@@ -77,8 +84,13 @@ pub fn remember(finding: &Finding, change: Change, known: Option<&Known>, row: i
         }
         Change::StillFailing => {}
         Change::Suppressed => {
+            next.failing_since = match known.map(|known| known.state) {
+                Some(MemberState::Resolved) => Some(since(finding)),
+                Some(MemberState::Failing | MemberState::Suppressed) | None => {
+                    next.failing_since.or(Some(started(finding)))
+                }
+            };
             next.state = MemberState::Suppressed;
-            next.failing_since = next.failing_since.or(Some(started(finding)));
         }
         Change::Gone => {
             next.state = MemberState::Resolved;
@@ -236,6 +248,26 @@ mod tests {
         assert_eq!(history.failing_since, Some(20 * DAY_MS));
         assert_eq!(history.opened_at, Some(DAY_MS + 10));
         assert_eq!((history.resolved_at, history.reopened_at), (Some(2 * DAY_MS + 10), Some(20 * DAY_MS + 10)));
+    }
+
+    #[test]
+    fn what_is_suppressed_and_no_more_has_failed_all_the_while() {
+        let version = |day: i64, suppressed: bool| {
+            let finding = finding(Status::Failure, day * DAY_MS);
+            Finding { suppressed, discovered_at: Some(DAY_MS), ..finding }
+        };
+        let mut memory = remember(&version(1, false), Change::Opened, None, 5).expect("remembered");
+        for hours in 0..5 {
+            let day = 10 + hours;
+            memory = remember(&version(day, true), Change::Suppressed, Some(&memory), 0).expect("kept");
+            memory = remember(&version(day, false), Change::Reopened, Some(&memory), 0).expect("kept");
+        }
+        assert_eq!((memory.failing_since, memory.times_failed, memory.flapping), (Some(DAY_MS), 1, false));
+        // A failure after a pass is another one, whenever people hear of it.
+        memory = remember(&finding(Status::Success, 20 * DAY_MS), Change::Resolved, Some(&memory), 0).expect("kept");
+        memory = remember(&version(21, true), Change::Suppressed, Some(&memory), 0).expect("kept");
+        memory = remember(&version(22, false), Change::Reopened, Some(&memory), 0).expect("kept");
+        assert_eq!((memory.failing_since, memory.times_failed), (Some(21 * DAY_MS), 2));
     }
 
     #[test]
