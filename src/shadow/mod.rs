@@ -108,7 +108,8 @@ fn work(
         let ended = matches!(next, Err(RecvTimeoutError::Disconnected));
         let mut compared = holds.over(routes, now_ms());
         if let Ok(seen) = next {
-            if !seen.finding.failed() {
+            // A suppression ends the live one as well.
+            if !seen.finding.failed() || seen.change == Change::Suppressed {
                 compared.extend(holds.passes(&seen.finding.id));
             }
             let candidate = routes.current();

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Bench, application_check, check};
+use crate::support::{Bench, application_check, check, until};
 
 const T: i64 = 1_795_000_000_000;
 const ROOT: &str = "ccc:e1234fad:IAM-001:IAM:global:root";
@@ -108,6 +108,26 @@ async fn a_hold_of_the_shadow_comes_due_and_what_passes_before_is_not_sent() {
     assert_eq!(counted(&bench, 3).await, [one("agrees", "", 2), one("vanishes", "soc", 1)]);
     router.terminate().await;
     assert_eq!(bench.sims.jira.issues().len(), 2, "the live scripts did as ever");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_suppressed_while_the_shadow_holds_it_is_not_sent_either() {
+    let bench = Bench::start().await;
+    bench.script("tickets", TICKETS);
+    set(&bench, "shadow_routes: ./next");
+    candidate(
+        &bench,
+        "fn route(f) { if !f.failed { return []; } if !f.held { return hold(\"1h\", \"wait\"); } [send(\"soc\")] }",
+    );
+    std::fs::rename(bench.folder().join("next/next.rhai"), bench.folder().join("next/tickets.rhai")).expect("renamed");
+    bench.settle().await;
+    let router = bench.spawn();
+    bench.sims.aws.send(&bench.queue, &check("long", "FAILURE", T));
+    until("the ticket", || bench.sims.jira.issues().len() == 1).await;
+    let suppressed = check("long", "FAILURE", T + 1).replace("\"vendorField\":7", "\"suppressed\":true");
+    bench.sims.aws.send(&bench.queue, &suppressed);
+    assert!(counted(&bench, 2).await.contains(&one("vanishes", "soc", 1)));
+    router.terminate().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
