@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use jiff::{Timestamp, tz::TimeZone};
 use serde_json::json;
 
 use super::{Common, DONE, Failure, Format, Outcome, outline, print, store::open};
@@ -10,6 +11,7 @@ use crate::{
     clock::now_ms,
     report::{Allowed, html, markdown, patches, plain_text, report as count},
     restraint::BudgetSettings,
+    store::OwnerDay,
 };
 
 /// Interrupts for each owner and day, where nobody says how many.
@@ -42,23 +44,27 @@ pub struct NoiseArgs {
 }
 
 /// What the command line says, else the settings.
-fn allowed(asked: Option<usize>, settings: Option<&BudgetSettings>) -> Allowed {
+fn allowed(asked: Option<usize>, settings: Option<&BudgetSettings>, counted: Vec<OwnerDay>) -> Allowed {
     let number = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
     match (asked, settings) {
         (Some(each), _) => Allowed { each, ..Allowed::default() },
         (None, Some(budget)) => Allowed {
             each: number(budget.interrupts),
             owners: budget.owners.iter().map(|(owner, count)| (owner.clone(), number(*count))).collect(),
+            counted: Some(counted),
         },
         (None, None) => Allowed { each: USUAL, ..Allowed::default() },
     }
 }
 
 pub fn report(common: &Common, args: NoiseArgs) -> Outcome {
-    let allowed = allowed(args.budget, outline(common)?.budget.as_ref());
+    let budget = outline(common)?.budget;
     let store = open(common)?;
     let now = now_ms();
     let from = now - i64::from(args.days) * 86_400_000;
+    let zone = budget.as_ref().and_then(|budget| TimeZone::get(&budget.zone).ok()).unwrap_or(TimeZone::UTC);
+    let from_day = Timestamp::from_millisecond(from).unwrap_or_default().to_zoned(zone).strftime("%F").to_string();
+    let allowed = allowed(args.budget, budget.as_ref(), store.owner_days(&from_day)?);
     let (findings, interrupts, tickets) = (store.noise_findings()?, store.told_since(from)?, store.open_tickets()?);
     let report = count(&findings, &interrupts, &tickets, (from, now), &allowed);
     let failed = |path: &PathBuf, error: std::io::Error| Failure::failed(format!("write {}: {error}", path.display()));

@@ -13,7 +13,7 @@ pub use text::{markdown, plain_text};
 
 use crate::{
     finding::RawMessage,
-    store::{NoiseFinding, OpenTicket, Told},
+    store::{NoiseFinding, OpenTicket, OwnerDay, Told},
 };
 
 const DAY: i64 = 86_400_000;
@@ -72,6 +72,8 @@ pub struct OwnerNoise {
     /// Interrupts that it may have in a day.
     pub budget: usize,
     pub days_over_budget: usize,
+    /// Interrupts beyond that; with `budget:` in router.yaml they went into a digest.
+    pub over: usize,
     /// The rule that most of them came from.
     pub because_of: String,
 }
@@ -119,6 +121,8 @@ pub struct Allowed {
     pub each: usize,
     /// Owners with a number of their own.
     pub owners: BTreeMap<String, usize>,
+    /// Where router.yaml has a budget: what it counted, by its own owners and days.
+    pub counted: Option<Vec<OwnerDay>>,
 }
 
 impl Allowed {
@@ -155,7 +159,10 @@ pub fn report(
         by_day,
         flappers: flappers(findings, &of_finding),
         budget: allowed.each,
-        owners: owners(&by_id, interrupts, from_ms, allowed),
+        owners: ranked(match &allowed.counted {
+            Some(days) if !days.is_empty() => owners_of_budget(days, allowed),
+            Some(_) | None => owners(&by_id, interrupts, from_ms, allowed),
+        }),
         time_to_fix: time_to_fix(findings, from_ms),
         tickets_by_age: ages(tickets, to_ms),
         rules: rules.into_iter().take(TOP).collect(),
@@ -225,8 +232,7 @@ fn owners(
         *days.entry(name.clone()).or_default().entry((interrupt.at - from_ms) / DAY).or_default() += 1;
         *rules.entry(name).or_default().entry(&finding.rule_id).or_default() += 1;
     }
-    let mut owners: Vec<OwnerNoise> = days
-        .into_iter()
+    days.into_iter()
         .map(|(owner, days)| {
             let budget = allowed.of(&owner);
             let most = rules[&owner].iter().max_by_key(|(rule, count)| (**count, std::cmp::Reverse(**rule)));
@@ -235,11 +241,30 @@ fn owners(
                 worst_day: days.values().copied().max().unwrap_or(0),
                 budget,
                 days_over_budget: days.values().filter(|count| **count > budget).count(),
+                over: days.values().map(|count| count.saturating_sub(budget)).sum(),
                 because_of: most.map_or_else(String::new, |(rule, count)| format!("{rule} ({count})")),
                 owner,
             }
         })
-        .collect();
+        .collect()
+}
+
+/// What the budget kept back is in nobody's tickets: only its own count tells of it, and that knows of no rules.
+fn owners_of_budget(days: &[OwnerDay], allowed: &Allowed) -> Vec<OwnerNoise> {
+    let mut owners: BTreeMap<&str, OwnerNoise> = BTreeMap::new();
+    for OwnerDay { owner, day: _, sent, over } in days {
+        let budget = allowed.of(owner);
+        let row =
+            owners.entry(owner).or_insert_with(|| OwnerNoise { owner: owner.clone(), budget, ..OwnerNoise::default() });
+        row.interrupts += *sent;
+        row.worst_day = row.worst_day.max(*sent);
+        row.days_over_budget += usize::from(*over > 0);
+        row.over += *over;
+    }
+    owners.into_values().collect()
+}
+
+fn ranked(mut owners: Vec<OwnerNoise>) -> Vec<OwnerNoise> {
     owners.sort_by(|a, b| {
         (b.days_over_budget, b.interrupts).cmp(&(a.days_over_budget, a.interrupts)).then_with(|| a.owner.cmp(&b.owner))
     });

@@ -51,7 +51,7 @@ pub(super) fn sheets(report: &NoiseReport) -> Vec<Sheet> {
         },
         Sheet {
             title: "Owners",
-            heads: &["owner", "interrupts", "worst day", "budget", "days over it", "mostly because of"],
+            heads: &["owner", "interrupts", "worst day", "budget", "days over it", "beyond it", "mostly because of"],
             rows: report
                 .owners
                 .iter()
@@ -62,6 +62,7 @@ pub(super) fn sheets(report: &NoiseReport) -> Vec<Sheet> {
                         number(owner.worst_day),
                         number(owner.budget),
                         number(owner.days_over_budget),
+                        number(owner.over),
                         owner.because_of.clone(),
                     ]
                 })

@@ -60,7 +60,7 @@ use doubt::Mark;
 pub use duty::Duty;
 pub use letters::LetterRow;
 pub use load::check_hash;
-pub use noise::{NoiseFinding, OpenTicket, Told};
+pub use noise::{NoiseFinding, OpenTicket, OwnerDay, Told};
 pub use open::{Access, StoreError};
 pub use packs::{Pack, Packed};
 pub use place::Place;

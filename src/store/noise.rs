@@ -31,6 +31,16 @@ pub struct Told {
     pub at: i64,
 }
 
+/// Interrupts of an owner on a day, as the budget counts both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnerDay {
+    pub owner: String,
+    pub day: String,
+    pub sent: usize,
+    /// Beyond the budget: told in a digest.
+    pub over: usize,
+}
+
 /// A ticket or message that is open.
 #[derive(Clone, Debug)]
 pub struct OpenTicket {
@@ -72,16 +82,35 @@ impl Store {
         })
     }
 
-    /// What was delivered to people since then: tickets and messages made or opened again, not their updates.
+    /// What was delivered to people since then: tickets and messages made or opened again; no updates, and no digests.
     pub fn told_since(&self, since: i64) -> Result<Vec<Told>, StoreError> {
         self.read(|connection| {
             connection
                 .prepare(
                     "SELECT a.finding, t.name, a.at FROM answers a JOIN targets t ON t.id = a.target
-                     WHERE a.at >= ?1 AND a.class = 'delivered' AND a.wanted <> 'resolved' ORDER BY a.at, a.id",
+                     WHERE a.at >= ?1 AND a.class = 'delivered' AND a.wanted <> 'resolved'
+                       AND a.key NOT LIKE '%,{\"digest\":%' ORDER BY a.at, a.id",
                 )?
                 .query_map(params![since], |row| {
                     Ok(Told { finding: row.get(0)?, target: row.get(1)?, at: row.get(2)? })
+                })?
+                .collect()
+        })
+    }
+
+    /// What the budget counted from that day on.
+    pub fn owner_days(&self, from_day: &str) -> Result<Vec<OwnerDay>, StoreError> {
+        let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        self.read(|connection| {
+            connection
+                .prepare("SELECT owner, day, sent, over FROM interrupts WHERE day >= ?1 ORDER BY owner, day")?
+                .query_map([from_day], |row| {
+                    Ok(OwnerDay {
+                        owner: row.get(0)?,
+                        day: row.get(1)?,
+                        sent: count(row.get(2)?),
+                        over: count(row.get(3)?),
+                    })
                 })?
                 .collect()
         })

@@ -109,10 +109,10 @@ async fn a_store_made_by_the_router_is_reported_in_every_form_and_the_patches_do
         })
         .collect()
     };
-    assert_eq!(owners(&report)["team-0"], (3, 1));
-    assert_eq!(owners(&report)["team-1"], (100, 0), "it has a number of its own");
+    let by_budget = BTreeMap::from([("team-1".to_owned(), (100, 0))]);
+    assert_eq!(owners(&report), by_budget, "the owner of all sends, with a number of its own");
     let asked = bench.json(&["findings", "report", "--budget", "50"]).await;
-    assert!(owners(&asked).values().all(|owner| *owner == (50, 0)), "{asked}");
+    assert_eq!(owners(&asked), ["team-0", "team-1"].map(|team| (team.to_owned(), (50, 0))).into(), "by tags: {asked}");
 
     // Each patch goes into git by itself, and what it makes is sound.
     let git = |args: &[&str]| {
@@ -169,6 +169,30 @@ async fn a_ticket_that_is_brought_up_to_date_is_one_interrupt() {
     }
     let report = bench.json(&["findings", "report"]).await;
     assert_eq!(report["interrupts"], 2, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_budget_kept_from_its_owner_is_in_the_report() {
+    let bench = Bench::start().await;
+    bench.script("all", "fn route(f) { if f.failed { [send(\"devs\", #{ owner: \"payments\" })] } else { [] } }");
+    bench.settings("budget: { interrupts: 2, digest: 1s }");
+    for account in 0..5 {
+        bench.sims.aws.send(&bench.queue, &of_rule("S3-001", "HIGH", account, "FAILURE", t()));
+    }
+    bench.settle().await;
+    let router = bench.spawn();
+    crate::support::until("the digest", || bench.sims.slack.messages().len() == 3).await;
+    router.terminate().await;
+    let report = bench.json(&["findings", "report"]).await;
+    let owner = &report["owners"][0];
+    let of = |key: &str| owner[key].as_i64();
+    assert_eq!(
+        (owner["owner"].as_str(), of("interrupts"), of("over")),
+        (Some("payments"), Some(2), Some(3)),
+        "{report}"
+    );
+    assert_eq!((of("budget"), of("days_over_budget")), (Some(2), Some(1)), "{report}");
+    assert_eq!(report["interrupts"], 2, "a digest is none: {report}");
 }
 
 fn copy(from: &Path, to: &Path) {
