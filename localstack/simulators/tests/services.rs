@@ -81,6 +81,56 @@ async fn a_topic_delivers_enveloped_and_raw() {
     assert_eq!(sims.aws.published().len(), 1);
 }
 
+async fn sns(sims: &Simulators, form: &[(String, String)]) -> String {
+    let answer = Client::new().post(sims.aws.url()).form(form).send().await.unwrap();
+    answer.text().await.unwrap()
+}
+
+#[tokio::test]
+async fn what_a_topic_and_a_queue_do_not_take_is_refused() {
+    let sims = start().await;
+    let raw = sims.aws.create_queue("raw");
+    let topic = sims.aws.create_topic("t");
+    sims.aws.subscribe(&topic, &raw, true);
+    let form = |action: &str, more: &[(&str, &str)]| -> Vec<(String, String)> {
+        let all = [("Action", action), ("TopicArn", &topic)];
+        all.iter().chain(more).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    let entry = |n: usize, what: &str| format!("PublishBatchRequestEntries.member.{n}.{what}");
+    let batch = |ids: [&str; 2], message: &str| {
+        let [a, b, c, d] = [entry(1, "Id"), entry(2, "Id"), entry(1, "Message"), entry(2, "Message")];
+        form("PublishBatch", &[(&a, ids[0]), (&b, ids[1]), (&c, message), (&d, message)])
+    };
+    let long = "x".repeat(256 * 1024 + 1);
+    for (form, expected) in [
+        (form("Publish", &[("Message", &long)]), "<Code>InvalidParameter<"),
+        (batch(["a", "b"], &long[..200_000]), "<Code>BatchRequestTooLong<"),
+        (batch(["a", "a"], "m"), "<Code>BatchEntryIdsNotDistinct<"),
+        (batch(["a", "b.c"], "m"), "<Code>InvalidBatchEntryId<"),
+        (batch(["a", "b"], "m"), "<Id>b</Id><MessageId>"),
+    ] {
+        let answer = sns(&sims, &form).await;
+        assert!(answer.contains(expected), "{expected}: {answer}");
+    }
+    let mut many = form("Publish", &[("Message", "many")]);
+    for n in 1..=11 {
+        let attribute = format!("MessageAttributes.entry.{n}.");
+        many.push((format!("{attribute}Name"), format!("n{n}")));
+        many.push((format!("{attribute}Value.StringValue"), "v".to_owned()));
+    }
+    assert!(sns(&sims, &many).await.contains("<MessageId>"));
+    assert_eq!(sims.aws.bodies(&raw), ["m", "m"], "eleven attributes are too many for raw delivery");
+    for (action, input) in [
+        ("ReceiveMessage", json!({ "QueueUrl": raw, "VisibilityTimeout": 43_201 })),
+        ("SendMessage", json!({ "QueueUrl": raw, "MessageBody": "a\u{1}b" })),
+        ("SendMessage", json!({ "QueueUrl": raw, "MessageBody": "a\u{ffff}b" })),
+    ] {
+        let (status, answer) = sqs(&sims, action, input).await;
+        assert_eq!(status, 400, "{action}: {answer}");
+    }
+    assert_eq!(sqs(&sims, "SendMessage", json!({ "QueueUrl": raw, "MessageBody": "a\tb" })).await.0, 200);
+}
+
 #[tokio::test]
 async fn jira_checks_fields_and_search_lags() {
     let options = JiraOptions { index_lag: Duration::from_secs(3600), ..JiraOptions::default() };

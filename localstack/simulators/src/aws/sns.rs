@@ -1,7 +1,7 @@
 //! SNS: topics, their queues, and what was published.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt::Write as _,
     sync::{Arc, atomic::Ordering},
 };
@@ -75,6 +75,10 @@ impl Aws {
         let shown: Map<String, Value> =
             attributes.iter().map(|(name, value)| (name.clone(), json!({"Type": "String", "Value": value}))).collect();
         for (queue, raw, arn) in targets {
+            // SQS takes ten attributes; with raw delivery they are the message's own, and one with more is dropped.
+            if raw && attributes.len() > 10 {
+                continue;
+            }
             if raw {
                 let typed: Map<String, Value> = attributes
                     .iter()
@@ -157,6 +161,8 @@ impl Aws {
                 let arn = if get("TopicArn").is_empty() { get("TargetArn") } else { get("TopicArn") };
                 if get("Message").is_empty() {
                     Err(("InvalidParameter", "Invalid parameter: Empty message"))
+                } else if size(get("Message"), &attributes_of(form, "")) > MAX_MESSAGE {
+                    Err(("InvalidParameter", "Invalid parameter: Message too long"))
                 } else {
                     self.publish_with(arn, get("Message"), form.get("Subject").cloned(), attributes_of(form, ""))
                         .map(|id| format!("<MessageId>{id}</MessageId>"))
@@ -166,6 +172,9 @@ impl Aws {
             "PublishBatch" => {
                 let (mut good, mut bad) = (String::new(), String::new());
                 let mut found = true;
+                if let Some(problem) = batch_problem(form) {
+                    return self.answer(action, Err(problem));
+                }
                 for n in 1..=10 {
                     let prefix = format!("PublishBatchRequestEntries.member.{n}.");
                     let Some(id) = form.get(&format!("{prefix}Id")) else { break };
@@ -199,6 +208,10 @@ impl Aws {
             }
             _ => Err(("InvalidAction", "Could not find operation")),
         };
+        self.answer(action, result)
+    }
+
+    fn answer(&self, action: &str, result: Result<String, (&'static str, &'static str)>) -> Answer {
         let request_id = uuid(self.counter.fetch_add(1, Ordering::Relaxed));
         match result {
             Ok(inner) => Answer::typed(
@@ -219,8 +232,38 @@ impl Aws {
     }
 }
 
+/// Body and attributes of a message, or of all messages of a batch.
+const MAX_MESSAGE: usize = 256 * 1024;
+
+fn size(message: &str, attributes: &HashMap<String, String>) -> usize {
+    attributes.iter().map(|(name, value)| name.len() + value.len() + "String".len()).sum::<usize>() + message.len()
+}
+
+/// Why nothing of a batch is taken.
+fn batch_problem(form: &HashMap<String, String>) -> Option<(&'static str, &'static str)> {
+    let mut ids = HashSet::new();
+    let mut bytes = 0;
+    for n in 1.. {
+        let prefix = format!("PublishBatchRequestEntries.member.{n}.");
+        let Some(id) = form.get(&format!("{prefix}Id")) else { break };
+        if n > 10 {
+            return Some(("TooManyEntriesInBatchRequest", "The batch request contains more entries than permissible."));
+        }
+        let is_fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        if id.is_empty() || id.len() > 80 || !id.bytes().all(is_fine) {
+            return Some(("InvalidBatchEntryId", "The Id of a batch entry doesn't abide by the specification."));
+        }
+        if !ids.insert(id) {
+            return Some(("BatchEntryIdsNotDistinct", "Two or more batch entries in the request have the same Id."));
+        }
+        let message = form.get(&format!("{prefix}Message")).map_or("", String::as_str);
+        bytes += size(message, &attributes_of(form, &prefix));
+    }
+    (bytes > MAX_MESSAGE).then_some(("BatchRequestTooLong", "The length of all the messages put together is too long."))
+}
+
 fn attributes_of(form: &HashMap<String, String>, prefix: &str) -> HashMap<String, String> {
-    (1..=10)
+    (1..=50)
         .filter_map(|n| {
             let entry = format!("{prefix}MessageAttributes.entry.{n}.");
             let name = form.get(&format!("{entry}Name"))?;

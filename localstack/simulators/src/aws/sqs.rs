@@ -89,6 +89,11 @@ impl Aws {
             ));
         }
         let visibility = number(&input["VisibilityTimeout"]).map_or(queue.visibility, Duration::from_secs);
+        if visibility > Duration::from_secs(43_200) {
+            return Err(invalid(
+                "Value for parameter VisibilityTimeout is invalid. Reason: Must be between 0 and 43200.",
+            ));
+        }
         let wait = number(&input["WaitTimeSeconds"]).map_or(queue.wait, Duration::from_secs);
         if wait > Duration::from_secs(20) {
             return Err(invalid("Value for parameter WaitTimeSeconds is invalid. Reason: Must be >= 0 and <= 20."));
@@ -161,6 +166,14 @@ impl Aws {
         if body.len() > 1_048_576 {
             return Err(invalid(
                 "One or more parameters are invalid. Reason: Message must be shorter than 1048576 bytes.",
+            ));
+        }
+        let forbidden = |c: char| (c < ' ' && !matches!(c, '\t' | '\n' | '\r')) || matches!(c, '\u{fffe}' | '\u{ffff}');
+        if body.contains(forbidden) {
+            return Err(error(
+                "InvalidMessageContents",
+                "AWS.SimpleQueueService.InvalidMessageContents",
+                "The message contains characters outside the allowed set.",
             ));
         }
         let (id, md5) = self.put(queue, body, entry);
