@@ -36,6 +36,8 @@ mod silences;
 mod sql;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tls_tests;
 mod types;
 #[cfg(test)]
 mod version_tests;

@@ -199,6 +199,35 @@ impl Postgres {
         self.until_ready()
     }
 
+    /// Speaks TLS from now on, with a certificate for 127.0.0.1; the file of its authority. `None`, after a line that says so, where there
+    /// is no `openssl`.
+    pub fn speak_tls(&self) -> io::Result<Option<PathBuf>> {
+        let keeper = self.keeper.as_ref().ok_or_else(|| Error::other("this server is not ours"))?;
+        if Command::new("openssl").arg("version").output().is_err() {
+            println!("skipped: no openssl here (apt-get install openssl)");
+            return Ok(None);
+        }
+        let folder = keeper.data.join("tls");
+        fs::create_dir(&folder)?;
+        fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1\n")?;
+        for line in [
+            "req -x509 -newkey rsa:2048 -nodes -subj /CN=authority -days 2 -keyout ca.key -out ca.pem",
+            "req -newkey rsa:2048 -nodes -subj /CN=server -keyout server.key -out server.csr",
+            "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem",
+        ] {
+            run(Command::new("openssl").args(line.split(' ')).current_dir(&folder))?;
+        }
+        // The server wants its key to be its own.
+        run(Command::new("chown").arg("-R").arg("--reference").arg(&keeper.data).arg(&folder))?;
+        for (setting, value) in [("ssl_cert_file", "tls/server.pem"), ("ssl_key_file", "tls/server.key"), ("ssl", "on")]
+        {
+            self.sql("postgres", &format!("ALTER SYSTEM SET {setting} = '{value}'"))?;
+        }
+        self.sql("postgres", "SELECT pg_reload_conf()")?;
+        until(|| self.sql("postgres", "SHOW ssl").is_ok_and(|on| on == "on"))?;
+        Ok(Some(folder.join("ca.pem")))
+    }
+
     fn signal(&self, name: &str) -> io::Result<()> {
         let keeper = self.keeper.as_ref().ok_or_else(|| Error::other("this server is not ours"))?;
         let pid = fs::read_to_string(keeper.data.join("postmaster.pid"))?;
