@@ -144,7 +144,10 @@ impl RecordQueue {
                 };
                 let behind = last.id + 1;
                 inner.behind = Some(behind);
-                inner.caught_up = (!fed && rows.len() < CHUNK && end == i64::MAX).then(Instant::now);
+                // One that memory has no more room for is not the end.
+                let size: usize = rows.iter().map(|row| row.payload.len()).sum();
+                let all = rows.len() < CHUNK && size < self.memory;
+                inner.caught_up = (!fed && all && end == i64::MAX).then(Instant::now);
                 for row in rows {
                     inner.newest = inner.newest.max(row.id);
                     if inner.jumped.remove(&row.id) {
@@ -351,6 +354,18 @@ mod tests {
         assert!(site.queue.batch(100, 1_000_000, Duration::from_secs(60), false).is_none());
         assert!(!site.queue.refill(&site.lane, i64::MAX), "it has looked just now");
         assert_eq!(site.queue.batch(100, 1_000_000, Duration::ZERO, false).map(|batch| batch.len()), Some(3));
+    }
+
+    #[tokio::test]
+    async fn a_lane_that_read_as_much_as_it_has_room_for_reads_on_without_a_pause() {
+        let mut site = Site::new();
+        site.queue.memory = 6;
+        site.commit(6).await;
+        for expected in [[1, 2, 3], [4, 5, 6]] {
+            site.queue.refill(&site.lane, i64::MAX);
+            let batch = site.queue.batch(100, 1_000_000, Duration::ZERO, true).expect("rows");
+            assert_eq!(batch.iter().map(|queued| queued.row.id).collect::<Vec<_>>(), expected);
+        }
     }
 
     #[tokio::test]
