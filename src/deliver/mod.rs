@@ -7,6 +7,8 @@ mod breaker;
 mod lane;
 mod lanes;
 mod links;
+#[cfg(test)]
+mod model;
 mod next_step;
 mod pace;
 mod queue;
