@@ -1,5 +1,7 @@
 //! The transaction that makes a batch durable.
 
+use std::collections::HashSet;
+
 use super::rows::is_digest;
 use super::sql::{self, Connection, OptionalExtension, params, values};
 use super::{
@@ -88,7 +90,14 @@ fn write_findings(transaction: &Connection, batch: &Batch) -> sql::Result<()> {
             finding.json.as_bytes(),
         ]
     });
-    transaction.prepare_cached(FINDING)?.execute_each(rows)
+    let mut statement = transaction.prepare_cached(FINDING)?;
+    let mut ids = HashSet::with_capacity(batch.findings.len());
+    // Two versions of one finding may come in one batch.
+    if batch.findings.iter().all(|finding| ids.insert(finding.known.row)) {
+        statement.execute_distinct(rows)
+    } else {
+        statement.execute_each(rows)
+    }
 }
 
 fn write_decisions(transaction: &Connection, batch: &Batch) -> sql::Result<()> {

@@ -34,6 +34,10 @@ const ROUTER: &str = "CREATE TABLE IF NOT EXISTS router (id BIGINT PRIMARY KEY, 
 /// Tables that are vacuumed often: their rows come and go. A server that only speaks PostgreSQL may have no such setting, so it is a wish.
 const BUSY: [&str; 8] = ["recent", "records", "deliveries", "holds", "sightings", "leases", "replicas", "commits"];
 
+/// Lanes read on from the last number that they saw.
+const IN_ADVANCE: &str = "it gives numbers out of their order, since each connection is given some in advance, and lanes would pass \
+  over rows; set the cache of its sequences to 1 (ALTER SEQUENCE ... CACHE 1; YugabyteDB: ysql_sequence_cache_minval=1)";
+
 /// A router that may get its turn.
 pub struct Candidate {
     link: Arc<Link>,
@@ -118,6 +122,9 @@ impl Candidate {
         };
         let (writer, reader) = (self.another()?, self.another()?);
         let (writer, reader) = (Connection::Postgres(Box::new(writer)), Connection::Postgres(Box::new(reader)));
+        if !numbers_in_order(&writer, &reader)? {
+            return Err(StoreError::Server { place: self.endpoint.to_string(), detail: IN_ADVANCE.to_owned() });
+        }
         Store::over(self.place(), writer, reader, (None, Some(replica))).map(Ok)
     }
 
@@ -219,6 +226,19 @@ fn migrate(session: &Connection, endpoint: &Endpoint, migrations: &[&str]) -> Re
         Ok(Err(found)) => Err(StoreError::TooNew { path: endpoint.to_string().into(), found, known }),
         Err(error) => Err(failed(error)),
     }
+}
+
+/// Whether whoever asks later gets the higher number, on whichever connection.
+fn numbers_in_order(one: &Connection, other: &Connection) -> SqlResult<bool> {
+    for table in ["records", "deliveries"] {
+        let sql = format!("SELECT nextval(pg_get_serial_sequence('{table}', 'id'))");
+        let next = |session: &Connection| session.query_row(&sql, [], |row| row.get::<i64>(0));
+        let (first, second, third) = (next(one)?, next(other)?, next(one)?);
+        if !(first < second && second < third) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Locks the one row that every writer locks; the number and the name that stand in it.

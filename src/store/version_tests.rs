@@ -1,5 +1,7 @@
 //! Stores of a version before, and commands of a newer one beside the router that works on them.
 
+use std::time::Duration;
+
 use super::{Access, Candidate, Endpoint, Place, Store, server::MIGRATIONS};
 
 fn said(place: &Place) -> String {
@@ -54,4 +56,18 @@ fn tables_whose_rows_come_and_go_are_vacuumed_often_where_the_server_can_be_told
     assert_eq!(server.sql(&url, often).expect("read").trim(), "5");
     drop(Candidate::connect(&endpoint).expect("brings the schema up to date"));
     assert_eq!(server.sql(&url, often).expect("read").trim(), "8");
+}
+
+#[test]
+fn a_database_that_gives_numbers_in_advance_is_refused_with_what_to_set() {
+    let Some(server) = simulators::postgres::shared() else { return };
+    let url = server.database().expect("a database");
+    let endpoint = Endpoint::parse(&url).expect("an address");
+    let join = || Candidate::connect(&endpoint).expect("connected").join(Duration::from_secs(60));
+    drop(join().expect("asked").expect("joined"));
+    server.sql(&url, "ALTER SEQUENCE deliveries_id_seq CACHE 100").expect("as YugabyteDB does by itself");
+    let refused = join().err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(refused.contains("ysql_sequence_cache_minval"), "{refused}");
+    server.sql(&url, "ALTER SEQUENCE deliveries_id_seq CACHE 1").expect("as it says");
+    drop(join().expect("asked").expect("joined"));
 }

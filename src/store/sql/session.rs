@@ -15,9 +15,9 @@ use std::{
 
 use futures_util::TryStreamExt;
 use tokio::{runtime, task::coop::unconstrained};
-use tokio_postgres::{Client, Row, RowStream};
+use tokio_postgres::{Client, Row, RowStream, types::Type};
 
-use super::{Error, Params, Result, Value, dialect, endpoint::Endpoint};
+use super::{Error, Params, Result, Value, dialect, endpoint::Endpoint, value::Given};
 
 /// A server that says nothing for so long is given up; it ends a statement by itself before that.
 const ANSWER: Duration = Duration::from_secs(35);
@@ -30,8 +30,8 @@ const SETTINGS: &str =
     "SET default_transaction_isolation = 'read committed'; SET statement_timeout = '30s'; SET lock_timeout = '10s';
     SET idle_in_transaction_session_timeout = '5s'; SET client_min_messages = 'warning'";
 
-/// Rows that one statement may write. Few sizes, so that few statements are kept.
-const GROUPS: [usize; 2] = [64, 8];
+/// Rows that one statement writes: the server works on them while the next are on their way.
+const GROUP: usize = 256;
 
 /// How many statements are kept; a router has about a hundred.
 const KEPT: usize = 400;
@@ -197,35 +197,45 @@ impl Session {
     }
 
     /// As few statements as these rows can be written with.
-    fn grouped<'v, P: Params>(
-        &self,
-        prepared: &Prepared,
-        rows: &'v [P],
-        distinct: bool,
-    ) -> Result<Vec<(tokio_postgres::Statement, Vec<Value<'v>>)>> {
-        let mut groups = Vec::new();
-        let mut left = rows;
-        while !left.is_empty() {
-            let columns = left[0].values().len();
-            let form = GROUPS
-                .iter()
-                .filter(|size| **size <= left.len())
-                .find_map(|size| Some((*size, dialect::postgres_for_many(&prepared.sql, *size, columns, distinct)?)));
-            let (size, statement) = match form {
-                Some((size, sql)) => (size, self.prepare_as(&sql, || sql.clone())?.statement),
-                None => (1, prepared.statement.clone()),
-            };
-            let (group, others) = left.split_at(size);
-            groups.push((statement, group.iter().flat_map(Params::values).collect()));
-            left = others;
+    fn grouped<'v, P: Params>(&self, prepared: &Prepared, rows: &'v [P], distinct: bool) -> Result<Vec<Group<'v>>> {
+        if rows.len() > 1
+            && let Some(statement) = self.for_many(prepared, distinct)?
+        {
+            return Ok(rows.chunks(GROUP).map(|rows| (statement.clone(), columns(rows))).collect());
         }
-        Ok(groups)
+        let one = |row: &'v P| (prepared.statement.clone(), row.values().into_iter().map(Given::One).collect());
+        Ok(rows.iter().map(one).collect())
+    }
+
+    /// The form of a statement that takes an array for each parameter, if it has one.
+    fn for_many(&self, prepared: &Prepared, distinct: bool) -> Result<Option<tokio_postgres::Statement>> {
+        let types: Vec<&str> = prepared.statement.params().iter().map(Type::name).collect();
+        match dialect::postgres_for_many(&prepared.sql, &types, distinct) {
+            Some(sql) => Ok(Some(self.prepare_as(&sql, || sql.clone())?.statement)),
+            None => Ok(None),
+        }
     }
 
     pub fn query(&self, prepared: &Prepared, values: &[Value<'_>]) -> Result<Rows<'_>> {
         let stream = self.wait(self.client.borrow().query_raw(&prepared.statement, values))?;
         Ok(Rows { session: self, stream: Box::pin(stream) })
     }
+}
+
+/// A statement and what it is given.
+type Group<'v> = (tokio_postgres::Statement, Vec<Given<'v>>);
+
+/// Row after row, turned into an array for each parameter.
+fn columns<P: Params>(rows: &[P]) -> Vec<Given<'_>> {
+    let mut columns: Vec<Vec<Value<'_>>> = Vec::new();
+    for row in rows {
+        let values = row.values();
+        columns.resize_with(values.len(), || Vec::with_capacity(rows.len()));
+        for (column, value) in columns.iter_mut().zip(values) {
+            column.push(value);
+        }
+    }
+    columns.into_iter().map(Given::Each).collect()
 }
 
 /// The rows of an answer, as they come.

@@ -227,6 +227,28 @@ impl ToSql for Value<'_> {
     to_sql_checked!();
 }
 
+/// What a statement is given for a parameter: a row's value, or those of many rows.
+#[derive(Debug)]
+pub enum Given<'a> {
+    One(Value<'a>),
+    Each(Vec<Value<'a>>),
+}
+
+impl ToSql for Given<'_> {
+    fn to_sql(&self, of: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
+        match self {
+            Self::One(value) => value.to_sql(of, out),
+            Self::Each(values) => values.to_sql(of, out),
+        }
+    }
+
+    fn accepts(of: &Type) -> bool {
+        <Value<'_> as ToSql>::accepts(of) || <Vec<Value<'_>> as ToSql>::accepts(of)
+    }
+
+    to_sql_checked!();
+}
+
 impl<'a> FromSql<'a> for ColumnRef<'a> {
     fn from_sql(of: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
         Ok(match *of {
