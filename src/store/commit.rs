@@ -15,7 +15,6 @@ impl Store {
             let mut committed = Committed::default();
             write_findings(transaction, &batch)?;
             write_decisions(transaction, &batch)?;
-            committed.records = write_records(transaction, &batch)?;
             for wish in &batch.wishes {
                 write_wish(transaction, wish, batch.now_ms, &mut committed.deliveries)?;
             }
@@ -30,6 +29,8 @@ impl Store {
             transaction
                 .prepare_cached("DELETE FROM inbox WHERE id = ?1")?
                 .execute_each(batch.inbox.iter().map(|id| [id]))?;
+            // Last: a server is waited for here, for all that went before as well.
+            committed.records = write_records(transaction, &batch)?;
             Ok(committed)
         })
         .await
@@ -129,20 +130,15 @@ fn write_records(transaction: &Connection, batch: &Batch) -> sql::Result<Vec<i64
 }
 
 fn write_holds(transaction: &Connection, batch: &Batch) -> sql::Result<()> {
-    for (finding, script) in &batch.unholds {
-        transaction
-            .prepare_cached("DELETE FROM holds WHERE finding = ?1 AND (CAST(?2 AS TEXT) IS NULL OR script = ?2)")?
-            .execute(params![finding, script])?;
-    }
-    for hold in &batch.holds {
-        // The deadline is fixed at the first hold.
-        transaction
-            .prepare_cached(
-                "INSERT INTO holds (finding, script, due_at, reason) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
-            )?
-            .execute(params![hold.finding, hold.script, hold.due_at, hold.reason])?;
-    }
-    Ok(())
+    transaction
+        .prepare_cached("DELETE FROM holds WHERE finding = ?1 AND (CAST(?2 AS TEXT) IS NULL OR script = ?2)")?
+        .execute_each(batch.unholds.iter().map(|(finding, script)| values![*finding, script.as_deref()]))?;
+    // The deadline is fixed at the first hold.
+    transaction
+        .prepare_cached(
+            "INSERT INTO holds (finding, script, due_at, reason) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+        )?
+        .execute_each(batch.holds.iter().map(|hold| values![hold.finding, &*hold.script, hold.due_at, &*hold.reason]))
 }
 
 fn write_recent(transaction: &Connection, batch: &Batch) -> sql::Result<()> {
@@ -156,8 +152,7 @@ fn write_recent(transaction: &Connection, batch: &Batch) -> sql::Result<()> {
     }
     transaction
         .prepare_cached("INSERT INTO recent (at, entries) VALUES (?1, ?2)")?
-        .execute(params![batch.now_ms, entries])?;
-    Ok(())
+        .execute_each([values![batch.now_ms, entries.as_slice()]])
 }
 
 fn write_wish(transaction: &Connection, wish: &Wish, now: i64, enqueued: &mut Vec<Enqueued>) -> sql::Result<()> {

@@ -43,8 +43,7 @@ impl Mark {
                 "INSERT INTO commits (writer, token, at) VALUES (?1, ?2, clock_timestamp())
                  ON CONFLICT (writer) DO UPDATE SET token = excluded.token, at = excluded.at",
             )?
-            .execute([&self.writer, &*self.token.borrow()])
-            .map(drop)
+            .execute_each([[&self.writer, &*self.token.borrow()]])
     }
 
     /// Whether the last transaction that was marked is committed. Not asked before it has ended one way or the other: all writers

@@ -264,7 +264,7 @@ impl Store {
                 Err(error) => (Err(error), None),
                 Ok(turn) if guarded && !turn.first => in_savepoint(turn.transaction, work),
                 Ok(turn) => {
-                    let result = work(turn.transaction).map_err(StoreError::from);
+                    let result = finished(turn.transaction, work);
                     let spoiled = result.as_ref().err().map(StoreError::copy);
                     (result, spoiled)
                 }
@@ -298,18 +298,25 @@ impl Drop for WriterThread {
     }
 }
 
+/// Does the work, and waits for what it left underway: nobody else is told of its faults.
+fn finished<T>(transaction: &Connection, work: impl FnOnce(&Connection) -> sql::Result<T>) -> Result<T, StoreError> {
+    let done = work(transaction)?;
+    transaction.settle()?;
+    Ok(done)
+}
+
 /// What became of the work, and what keeps the transaction from being committed. On a full disk SQLite may undo all of it by itself, and
 /// the savepoint with it: what comes after would be a transaction of its own.
 fn in_savepoint<T>(
     transaction: &Connection,
     work: impl FnOnce(&Connection) -> sql::Result<T>,
 ) -> (Result<T, StoreError>, Option<StoreError>) {
-    if let Err(error) = transaction.control("SAVEPOINT job") {
+    if let Err(error) = transaction.control_later("SAVEPOINT job") {
         return (Err(error.into()), None);
     }
-    let result = work(transaction).map_err(StoreError::from);
+    let result = finished(transaction, work);
     let undone = if result.is_err() { transaction.control("ROLLBACK TO SAVEPOINT job") } else { Ok(()) };
-    match undone.and_then(|()| transaction.control("RELEASE SAVEPOINT job")) {
+    match undone.and_then(|()| transaction.control_later("RELEASE SAVEPOINT job")) {
         Ok(()) => (result, None),
         Err(error) => {
             let error = StoreError::from(error);

@@ -1,6 +1,6 @@
 //! When findings were last seen, and which of them have vanished.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::sql::{self, Connection, Row, params, values};
 use super::{Batch, Store, StoreError};
@@ -12,6 +12,14 @@ pub enum Sighting {
     Seen { finding: i64, account: String, round: Option<i64>, expires_at: Option<i64> },
     /// It no longer fails.
     Over { finding: i64 },
+}
+
+impl Sighting {
+    fn finding(&self) -> i64 {
+        match self {
+            Self::Seen { finding, .. } | Self::Over { finding } => *finding,
+        }
+    }
 }
 
 /// The rounds of an account.
@@ -42,19 +50,26 @@ fn vanished(row: &Row<'_>) -> sql::Result<Vanished> {
 }
 
 pub(super) fn write(transaction: &Connection, batch: &Batch) -> sql::Result<()> {
-    for sighting in &batch.sightings {
+    // What the batch says last of a finding.
+    let last: BTreeMap<i64, &Sighting> =
+        batch.sightings.iter().map(|sighting| (sighting.finding(), sighting)).collect();
+    let (mut seen, mut over) = (Vec::new(), Vec::new());
+    for sighting in last.into_values() {
         match sighting {
-            Sighting::Seen { finding, account, round, expires_at } => transaction
-                .prepare_cached(
-                    "INSERT INTO sightings (finding, account, round, expires_at) VALUES (?1, ?2, ?3, ?4)
-                     ON CONFLICT (finding) DO UPDATE SET account = ?2, round = ?3, expires_at = ?4",
-                )?
-                .execute(params![finding, account, round, expires_at])?,
-            Sighting::Over { finding } => {
-                transaction.prepare_cached("DELETE FROM sightings WHERE finding = ?1")?.execute([finding])?
+            Sighting::Seen { finding, account, round, expires_at } => {
+                seen.push(values![*finding, account, *round, *expires_at]);
             }
-        };
+            Sighting::Over { finding } => over.push([*finding]),
+        }
     }
+    transaction
+        .prepare_cached(
+            "INSERT INTO sightings (finding, account, round, expires_at) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (finding) DO UPDATE SET account = excluded.account, round = excluded.round,
+               expires_at = excluded.expires_at",
+        )?
+        .execute_distinct(seen)?;
+    transaction.prepare_cached("DELETE FROM sightings WHERE finding = ?1")?.execute_each(over)?;
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     transaction
         .prepare_cached(
@@ -65,15 +80,12 @@ pub(super) fn write(transaction: &Connection, batch: &Batch) -> sql::Result<()> 
         .execute_distinct(batch.rounds.iter().map(|(account, round)| {
             values![account, round.number, number(round.checks), number(round.full), round.last_at]
         }))?;
-    for finding in &batch.adopted {
-        transaction
-            .prepare_cached("INSERT INTO adopted (finding) VALUES (?1) ON CONFLICT DO NOTHING")?
-            .execute([finding])?;
-    }
-    for finding in &batch.unadopted {
-        transaction.prepare_cached("DELETE FROM adopted WHERE finding = ?1")?.execute([finding])?;
-    }
-    Ok(())
+    transaction
+        .prepare_cached("INSERT INTO adopted (finding) VALUES (?1) ON CONFLICT DO NOTHING")?
+        .execute_each(batch.adopted.iter().map(|finding| [*finding]))?;
+    transaction
+        .prepare_cached("DELETE FROM adopted WHERE finding = ?1")?
+        .execute_each(batch.unadopted.iter().map(|finding| [*finding]))
 }
 
 impl Store {

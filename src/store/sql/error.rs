@@ -17,6 +17,8 @@ pub enum Error {
     NoRows,
     #[error("column {0} is not of the expected type")]
     Column(usize),
+    #[error("a value can't be sent to the database: {0}")]
+    Value(String),
     #[error("unpack a backlog: {0}")]
     Pack(String),
     #[error("make JSON: {0}")]

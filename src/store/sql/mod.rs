@@ -110,10 +110,29 @@ impl Connection {
 
     /// Begins a transaction that will write.
     pub fn begin(&self) -> Result<()> {
-        self.control(match self {
+        self.control_later(match self {
             Self::Sqlite(_) => "BEGIN IMMEDIATE",
             Self::Postgres(_) => "BEGIN",
         })
+    }
+
+    /// A word on the transaction that is sent with what comes next, and answered with it.
+    pub fn control_later(&self, word: &'static str) -> Result<()> {
+        match self {
+            Self::Sqlite(_) => self.control(word),
+            Self::Postgres(session) => {
+                session.execute_batch_later(word);
+                Ok(())
+            }
+        }
+    }
+
+    /// What went wrong with the rows that were sent and not waited for ([`Statement::execute_each`]).
+    pub fn settle(&self) -> Result<()> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(session) => session.settle(),
+        }
     }
 
     /// A word on the transaction.
@@ -159,7 +178,8 @@ impl Statement<'_> {
         }
     }
 
-    /// Writes each of these rows. They depend on nothing that another of them answers: a server gets them all at once.
+    /// Writes each of these rows. They depend on nothing that another of them answers: a server gets them all at once, and is not
+    /// waited for. What went wrong is told by what is asked next, or by [`Connection::settle`].
     pub fn execute_each<P: Params>(&mut self, rows: impl IntoIterator<Item = P>) -> Result<()> {
         self.write_each(rows, false)
     }

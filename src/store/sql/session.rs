@@ -13,11 +13,18 @@ use std::{
     time::Duration,
 };
 
-use futures_util::TryStreamExt;
+use futures_util::{
+    TryStreamExt,
+    future::{BoxFuture, MaybeDone, maybe_done},
+};
 use tokio::{runtime, task::coop::unconstrained};
 use tokio_postgres::{Client, Row, RowStream, types::Type};
 
-use super::{Error, Params, Result, Value, dialect, endpoint::Endpoint, value::Given};
+use super::{
+    Error, Params, Result, Value, dialect,
+    endpoint::Endpoint,
+    value::{Encoded, Given},
+};
 
 /// A server that says nothing for so long is given up; it ends a statement by itself before that.
 const ANSWER: Duration = Duration::from_secs(35);
@@ -83,11 +90,15 @@ impl Drop for Link {
 pub struct Session {
     link: Arc<Link>,
     endpoint: Arc<Endpoint>,
-    client: RefCell<Client>,
+    client: RefCell<Arc<Client>>,
+    /// Sent and not waited for: the way to the server is gone once for all of them.
+    underway: RefCell<Vec<Underway>>,
     statements: RefCell<HashMap<String, Prepared>>,
     /// It leads to a server that takes no writes (any more).
     demoted: Cell<bool>,
 }
+
+type Underway = MaybeDone<BoxFuture<'static, std::result::Result<(), tokio_postgres::Error>>>;
 
 /// A statement that the server knows.
 #[derive(Clone)]
@@ -103,7 +114,8 @@ impl Session {
         Ok(Self {
             link,
             endpoint,
-            client: RefCell::new(client),
+            client: RefCell::new(Arc::new(client)),
+            underway: RefCell::default(),
             statements: RefCell::default(),
             demoted: Cell::new(false),
         })
@@ -118,17 +130,50 @@ impl Session {
     pub fn renew(&self) -> Result<()> {
         let client = connect(&self.link, &self.endpoint)?;
         self.statements.borrow_mut().clear();
-        *self.client.borrow_mut() = client;
+        self.underway.borrow_mut().clear();
+        *self.client.borrow_mut() = Arc::new(client);
         self.demoted.set(false);
         Ok(())
     }
 
     fn wait<T>(&self, work: impl Future<Output = std::result::Result<T, tokio_postgres::Error>>) -> Result<T> {
+        let answer = self.answer(work);
+        // Of a transaction that something before it has spoiled a server says only that.
+        if matches!(answer, Err(Error::Postgres(_))) {
+            self.settle()?;
+        }
+        answer
+    }
+
+    fn answer<T>(&self, work: impl Future<Output = std::result::Result<T, tokio_postgres::Error>>) -> Result<T> {
         let answer = self.link.wait(ANSWER, work)?.map_err(Error::from);
         if answer.as_ref().is_err_and(Error::is_read_only) {
             self.demoted.set(true);
         }
         answer
+    }
+
+    /// Sends something now, and has what comes of it waited for later: by [`settle`](Self::settle), or by what is asked next.
+    fn later(&self, work: impl Future<Output = std::result::Result<(), tokio_postgres::Error>> + Send + 'static) {
+        let mut work = maybe_done(Box::pin(work) as BoxFuture<'static, _>);
+        let _ = Pin::new(&mut work).poll(&mut Context::from_waker(Waker::noop()));
+        self.underway.borrow_mut().push(work);
+    }
+
+    /// Waits for all that is underway; the first error of it.
+    pub fn settle(&self) -> Result<()> {
+        let mut underway = self.underway.take();
+        if underway.is_empty() {
+            return Ok(());
+        }
+        self.answer(async {
+            let mut first = Ok(());
+            for work in &mut underway {
+                Pin::new(&mut *work).await;
+                first = first.and(Pin::new(work).take_output().unwrap_or(Ok(())));
+            }
+            first
+        })
     }
 
     pub fn prepare(&self, sql: &str) -> Result<Prepared> {
@@ -151,7 +196,18 @@ impl Session {
     }
 
     pub fn execute_batch(&self, sql: &str) -> Result<()> {
+        let settled = self.settle();
+        // What went wrong is undone all the same.
+        if !sql.starts_with("ROLLBACK") {
+            settled?;
+        }
         self.wait(self.client.borrow().batch_execute(sql))
+    }
+
+    /// A word on the transaction whose answer says nothing.
+    pub fn execute_batch_later(&self, sql: &'static str) {
+        let client = Arc::clone(&self.client.borrow());
+        self.later(async move { client.batch_execute(sql).await });
     }
 
     pub fn execute(&self, prepared: &Prepared, values: &[Value<'_>]) -> Result<usize> {
@@ -159,7 +215,7 @@ impl Session {
         Ok(usize::try_from(rows).unwrap_or(usize::MAX))
     }
 
-    /// All at once, in this order: the way to the server is gone once, not once for each row.
+    /// Sends all of them, in this order, and waits for none: [`settle`](Self::settle) does.
     pub fn execute_each<P: Params>(
         &self,
         prepared: &Prepared,
@@ -167,16 +223,16 @@ impl Session {
         distinct: bool,
     ) -> Result<()> {
         let rows: Vec<P> = rows.into_iter().collect();
-        let sent = self.grouped(prepared, &rows, distinct)?;
-        let client = self.client.borrow();
-        let sent = sent.into_iter().map(|(statement, values)| {
-            let client = &client;
-            async move { client.execute_raw(&statement, values).await }
-        });
-        self.wait(async { in_order(sent).await.map(drop) })
+        for (statement, given) in self.grouped(prepared, &rows, distinct)? {
+            let encoded = given.iter().zip(statement.params()).map(|(given, of)| Encoded::new(given, of));
+            let encoded = encoded.collect::<Result<Vec<_>>>()?;
+            let client = Arc::clone(&self.client.borrow());
+            self.later(async move { client.execute_raw(&statement, encoded).await.map(drop) });
+        }
+        Ok(())
     }
 
-    /// The same for rows that answer with their number.
+    /// The same for rows that answer with their number, which is waited for.
     pub fn insert_each<P: Params>(&self, prepared: &Prepared, rows: impl IntoIterator<Item = P>) -> Result<Vec<i64>> {
         let rows: Vec<P> = rows.into_iter().collect();
         let sent = self.grouped(prepared, &rows, false)?;

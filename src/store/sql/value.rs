@@ -249,6 +249,37 @@ impl ToSql for Given<'_> {
     to_sql_checked!();
 }
 
+/// A parameter as it goes over the wire, which outlives what it was made of; `None` for NULL.
+#[derive(Debug)]
+pub struct Encoded(Option<BytesMut>);
+
+impl Encoded {
+    /// `of`: the type that the server wants.
+    pub fn new(given: &Given<'_>, of: &Type) -> super::Result<Self> {
+        let mut out = BytesMut::new();
+        match given.to_sql_checked(of, &mut out) {
+            Ok(IsNull::No) => Ok(Self(Some(out))),
+            Ok(IsNull::Yes) => Ok(Self(None)),
+            Err(error) => Err(super::Error::Value(error.to_string())),
+        }
+    }
+}
+
+impl ToSql for Encoded {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
+        let Some(bytes) = &self.0 else { return Ok(IsNull::Yes) };
+        out.extend_from_slice(bytes);
+        Ok(IsNull::No)
+    }
+
+    /// It is of the type that it was made for.
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
 impl<'a> FromSql<'a> for ColumnRef<'a> {
     fn from_sql(of: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
         Ok(match *of {
