@@ -71,13 +71,14 @@ pub(super) fn write(transaction: &Connection, batch: &Batch) -> sql::Result<()> 
         .execute_distinct(seen)?;
     transaction.prepare_cached("DELETE FROM sightings WHERE finding = ?1")?.execute_each(over)?;
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let rounds: BTreeMap<&str, &Round> = batch.rounds.iter().map(|(account, round)| (&**account, round)).collect();
     transaction
         .prepare_cached(
             "INSERT INTO rounds (account, number, checks, \"full\", last_at) VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT (account) DO UPDATE SET number = excluded.number, checks = excluded.checks,
                \"full\" = excluded.\"full\", last_at = excluded.last_at",
         )?
-        .execute_distinct(batch.rounds.iter().map(|(account, round)| {
+        .execute_distinct(rounds.into_iter().map(|(account, round)| {
             values![account, round.number, number(round.checks), number(round.full), round.last_at]
         }))?;
     transaction

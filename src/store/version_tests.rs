@@ -65,9 +65,9 @@ fn a_database_that_gives_numbers_in_advance_is_refused_with_what_to_set() {
     let endpoint = Endpoint::parse(&url).expect("an address");
     let join = || Candidate::connect(&endpoint).expect("connected").join(Duration::from_secs(60));
     drop(join().expect("asked").expect("joined"));
-    server.sql(&url, "ALTER SEQUENCE deliveries_id_seq CACHE 100").expect("as YugabyteDB does by itself");
+    server.sql(&url, "ALTER SEQUENCE recent_id_seq CACHE 100").expect("as YugabyteDB does by itself");
     let refused = join().err().map(|error| error.to_string()).unwrap_or_default();
     assert!(refused.contains("ysql_sequence_cache_minval"), "{refused}");
-    server.sql(&url, "ALTER SEQUENCE deliveries_id_seq CACHE 1").expect("as it says");
+    server.sql(&url, "ALTER SEQUENCE recent_id_seq CACHE 1").expect("as it says");
     drop(join().expect("asked").expect("joined"));
 }

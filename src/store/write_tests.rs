@@ -18,6 +18,13 @@ fn add_twice(transaction: &Connection, name: &str) -> sql::Result<()> {
     add(transaction, name)
 }
 
+/// The same, told late: a server is not waited for.
+fn add_twice_in_one_breath(transaction: &Connection, name: &str) -> sql::Result<()> {
+    let mut insert = transaction.prepare_cached("INSERT INTO targets (name) VALUES (?1)")?;
+    insert.execute_each([[name], [name]])?;
+    insert.execute_each([[format!("{name} and more")]])
+}
+
 fn names(store: &Store) -> Vec<String> {
     let rows = store.read(|connection| {
         let mut names = connection.prepare_cached("SELECT name FROM targets ORDER BY name")?;
@@ -50,6 +57,35 @@ async fn work_that_fails_undoes_only_itself_wherever_it_stands() {
         );
         assert!(first.is_ok() && second.is_err() && third.is_ok(), "{first:?} {second:?} {third:?}");
         assert_eq!(names(&store), ["slow", "third"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_waited_for_fails_for_whoever_wrote_it_and_says_why() {
+    for store in stores() {
+        let (first, go) = slow(&store);
+        let (first, second, third, fourth, ()) = tokio::join!(
+            first,
+            store.write(|transaction| add_twice_in_one_breath(transaction, "second")),
+            store.write(|transaction| {
+                add_twice_in_one_breath(transaction, "third")?;
+                add(transaction, "third, waited for")
+            }),
+            store.write(|transaction| {
+                let mut insert = transaction.prepare_cached("INSERT INTO targets (name) VALUES (?1)")?;
+                insert.execute_each((0..600).map(|number| [format!("{number}")]))
+            }),
+            async { go.send(()).expect("it waits") },
+        );
+        assert!(first.is_ok() && fourth.is_ok(), "{first:?} {fourth:?}");
+        for refused in [second, third] {
+            let said = refused.expect_err("refused").to_string().to_lowercase();
+            assert!(said.contains("unique") && !said.contains("aborted"), "{said}");
+        }
+        assert_eq!(names(&store).len(), 601);
+        let alone = store.write(|transaction| add_twice_in_one_breath(transaction, "alone")).await;
+        assert!(alone.expect_err("refused").to_string().to_lowercase().contains("unique"));
+        assert_eq!(names(&store).len(), 601);
     }
 }
 
