@@ -163,7 +163,7 @@ fn write_wish(transaction: &Connection, wish: &Wish, now: i64, enqueued: &mut Ve
                     "INSERT INTO members (finding, target, key, failing) VALUES (?1, ?2, ?3, 1)
                      ON CONFLICT (finding, target, key) DO UPDATE SET failing = 1",
                 )?
-                .execute(params![finding, target, key])?;
+                .execute_each([params![finding, target, key]])?;
             let due_at = not_before.unwrap_or(now);
             let row =
                 Row { target: *target, key, finding: *finding, account, priority: *priority, wanted: "open", due_at };

@@ -382,9 +382,9 @@ fn begin(
     let locked = match (connection, replica) {
         (Connection::Sqlite(_), _) => return Ok(None),
         (_, None) => server::lock(connection).map(|_| None).map_err(StoreError::from),
-        (_, Some(replica)) => replica.lock(connection).and_then(|()| {
+        (_, Some(replica)) => replica.lock_and_look(connection).and_then(|fences| {
             mark.map_or(Ok(()), |mark| mark.leave(connection))?;
-            Ok(Some(Replica::fences(connection)?))
+            Ok(Some(fences))
         }),
     };
     locked.inspect_err(|_| {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    Duty, StoreError, server,
+    Duty, Fences, StoreError, server,
     sql::{self, Connection, OptionalExtension, params},
 };
 use crate::{
@@ -237,21 +237,34 @@ impl Replica {
         }
     }
 
-    /// First statement of every transaction that writes: whoever writes anything locks this row, so numbers are given in the order of
-    /// the commits, which lanes rely on.
-    pub(super) fn lock(&self, session: &Connection) -> Result<(), StoreError> {
-        let (fence, holder) = server::lock(session)?;
+    /// Begins every transaction that writes: whoever writes anything locks this row, so numbers are given in the order of the commits,
+    /// which lanes rely on. Under which number each lane is owned, and by whom, for as long as the row is locked.
+    pub(super) fn lock_and_look(&self, session: &Connection) -> Result<Fences, StoreError> {
+        let (mut common, mut fences) = (None, HashMap::new());
+        // The second one sees what was committed while the first one waited.
+        session.ask(&[server::LOCK, "SELECT lane, fence, holder FROM leases"], |place, row| {
+            if place == 0 {
+                common = Some((row.get(0)?, row.get(1)?));
+            } else {
+                fences.insert(row.get(0)?, (row.get(1)?, row.get(2)?));
+            }
+            Ok(())
+        })?;
+        self.is_held(common.ok_or(sql::Error::NoRows)?)?;
+        Ok(fences)
+    }
+
+    /// The same without a look.
+    fn lock(&self, session: &Connection) -> Result<(), StoreError> {
+        self.is_held(server::lock(session)?)
+    }
+
+    fn is_held(&self, (fence, holder): (i64, String)) -> Result<(), StoreError> {
         if fence == self.fence {
             return Ok(());
         }
         self.all_taken_over(&holder);
         Err(StoreError::TakenOver { holder })
-    }
-
-    /// Under which number each lane is owned, and by whom, for as long as the row is locked.
-    pub(super) fn fences(session: &Connection) -> sql::Result<HashMap<i64, (i64, String)>> {
-        let mut statement = session.prepare_cached("SELECT lane, fence, holder FROM leases")?;
-        statement.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?.collect()
     }
 
     fn all_taken_over(&self, holder: &str) {

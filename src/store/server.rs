@@ -237,9 +237,10 @@ fn numbers_in_order(one: &Connection, other: &Connection) -> SqlResult<bool> {
 }
 
 /// Locks the one row that every writer locks; the number and the name that stand in it.
+pub(super) const LOCK: &str = "SELECT fence, holder FROM router WHERE id = 1 FOR UPDATE";
+
 pub(super) fn lock(connection: &Connection) -> SqlResult<(i64, String)> {
-    connection
-        .query_row("SELECT fence, holder FROM router WHERE id = 1 FOR UPDATE", [], |row| Ok((row.get(0)?, row.get(1)?)))
+    connection.query_row(LOCK, [], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 /// Who owns a lane, for people.

@@ -143,8 +143,7 @@ fn write_ledger(
              ON CONFLICT (target, key) DO UPDATE SET state = ?4, name = ?5, entry = ?6, payload = ?7, updated_at = ?8,
                wake_at = ?9",
         )?
-        .execute(params![target, row.key, fingerprint, state, ledger.receipt.name, entry, payload, now, wake_at])?;
-    Ok(())
+        .execute_each([params![target, row.key, fingerprint, state, ledger.receipt.name, entry, payload, now, wake_at]])
 }
 
 /// One line of what `explain` shows. `waits`: milliseconds until this answer, and how many of them for the target's limits.
@@ -161,8 +160,7 @@ pub(super) fn answer(
             "INSERT INTO answers (finding, target, key, at, wanted, class, detail, waited_ms, limiter_ms)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
-        .execute(params![finding, target, key, now, wanted, class, detail, waited_ms, limiter_ms])?;
-    Ok(())
+        .execute_each([params![finding, target, key, now, wanted, class, detail, waited_ms, limiter_ms]])
 }
 
 #[cfg(test)]

@@ -92,6 +92,21 @@ impl Connection {
         self.prepare_cached(sql)?.query_row(params, read)
     }
 
+    /// Asks several things at once, one way to a server and back; each row with the place of its statement.
+    pub fn ask(&self, statements: &[&str], mut take: impl FnMut(usize, &Row<'_>) -> Result<()>) -> Result<()> {
+        match self {
+            Self::Sqlite(_) => statements
+                .iter()
+                .enumerate()
+                .try_for_each(|(place, sql)| self.prepare_cached(sql)?.each([], |row| take(place, row).map(|()| true))),
+            Self::Postgres(session) => session
+                .ask(statements)?
+                .iter()
+                .enumerate()
+                .try_for_each(|(place, rows)| rows.iter().try_for_each(|row| take(place, &Row::Postgres(row)))),
+        }
+    }
+
     /// Makes a connection to a server anew if it is gone. Only between transactions.
     pub fn ensure(&self) -> Result<()> {
         match self {

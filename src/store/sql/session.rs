@@ -40,6 +40,8 @@ const SETTINGS: &str =
 /// Rows that one statement writes: the server works on them while the next are on their way.
 const GROUP: usize = 256;
 
+const NOTHING: [Value<'static>; 0] = [];
+
 /// How many statements are kept; a router has about a hundred.
 const KEPT: usize = 400;
 
@@ -270,6 +272,17 @@ impl Session {
             Some(sql) => Ok(Some(self.prepare_as(&sql, || sql.clone())?.statement)),
             None => Ok(None),
         }
+    }
+
+    /// The rows of several statements without parameters, which are sent at once.
+    pub fn ask(&self, statements: &[&str]) -> Result<Vec<Vec<Row>>> {
+        let statements = statements.iter().map(|sql| self.prepare(sql)).collect::<Result<Vec<_>>>()?;
+        let client = self.client.borrow();
+        let asked = statements.iter().map(|prepared| {
+            let client = &client;
+            async move { client.query_raw(&prepared.statement, NOTHING).await?.try_collect().await }
+        });
+        self.wait(in_order(asked))
     }
 
     pub fn query(&self, prepared: &Prepared, values: &[Value<'_>]) -> Result<Rows<'_>> {
