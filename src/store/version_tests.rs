@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Access, Candidate, Endpoint, Place, Store, server::MIGRATIONS};
+use super::{Access, Batch, Candidate, Endpoint, NewRecord, Place, Store, server::MIGRATIONS};
 
 fn said(place: &Place) -> String {
     Store::open(place, Access::Command).err().map(|error| error.to_string()).unwrap_or_default()
@@ -70,4 +70,17 @@ fn a_database_that_gives_numbers_in_advance_is_refused_with_what_to_set() {
     assert!(refused.contains("ysql_sequence_cache_minval"), "{refused}");
     server.sql(&url, "ALTER SEQUENCE recent_id_seq CACHE 1").expect("as it says");
     drop(join().expect("asked").expect("joined"));
+}
+
+#[tokio::test]
+async fn records_are_kept_as_they_are_since_they_are_soon_gone() {
+    let Some(server) = simulators::postgres::shared() else { return };
+    let url = server.database().expect("a database");
+    let store = Candidate::connect(&Endpoint::parse(&url).expect("an address"));
+    let store = store.expect("connected").join(Duration::from_secs(60)).expect("asked").expect("joined");
+    let payload = "the same words ".repeat(300).into_bytes().into();
+    let record = NewRecord { target: 1, urgent: false, sent_at: 5, payload };
+    store.commit(Batch { now_ms: 10, records: vec![record], ..Batch::default() }).await.expect("committed");
+    let sizes = "SELECT pg_column_size(payload) >= LENGTH(payload) FROM records";
+    assert_eq!(server.sql(&url, sizes).expect("read").trim(), "t", "they are not compressed");
 }
