@@ -210,7 +210,7 @@ fn migrate(session: &Connection, endpoint: &Endpoint, migrations: &[&str]) -> Re
         for (table, wish) in BUSY.map(|table| (table, OFTEN)).into_iter().chain([AS_IT_IS]) {
             session.control("SAVEPOINT wish")?;
             if let Err(error) = session.control(&format!("ALTER TABLE {table} SET ({wish})")) {
-                tracing::debug!(error = %error, table, wish, "the database keeps the table as it likes");
+                tracing::debug!(error = %error, table, "the database keeps the table as it likes");
                 session.control("ROLLBACK TO SAVEPOINT wish")?;
             }
             session.control("RELEASE SAVEPOINT wish")?;
