@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -89,6 +89,8 @@ pub struct Lane {
     pub state: Arc<LaneState>,
     /// Whether the process hands rows over as it commits them; otherwise the lane looks for them in the store.
     pub(super) fed: Arc<AtomicBool>,
+    /// Below this number no row of an append-only target is left.
+    counted_from: AtomicI64,
     pub(super) pauses: Mutex<Pauses>,
     /// Kept, because looking them up by label for each row costs more than counting: not urgent, urgent.
     latency: [OnceLock<Histogram>; 2],
@@ -111,6 +113,7 @@ impl Lane {
             settings,
             state,
             fed: Arc::default(),
+            counted_from: AtomicI64::default(),
             pauses: Mutex::default(),
             latency: Default::default(),
             delivered: OnceLock::new(),
@@ -125,8 +128,12 @@ impl Lane {
     /// Counts the rows of an append-only target in the store.
     pub(super) fn count_records(&self) -> Result<(), StoreError> {
         let fed = self.is_fed();
-        let (rows, bytes, _) = self.store.record_backlog(self.id)?;
+        // Before the count: what was packed comes back under its old numbers.
         let packs = self.store.packs(self.id)?;
+        let from = self.counted_from.load(Ordering::SeqCst);
+        let (rows, bytes, first) = self.store.record_backlog(self.id, from)?;
+        let from = if packs.is_empty() { first.unwrap_or(from) } else { 0 };
+        self.counted_from.store(from, Ordering::SeqCst);
         // From the first row that is handed over on, hand and store must not both count it.
         if fed || !self.is_fed() {
             let rows = rows + packs.iter().map(|pack| pack.rows).sum::<u64>();

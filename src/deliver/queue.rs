@@ -307,6 +307,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_lane_knows_how_much_waits_though_it_never_counts_what_is_gone_again() {
+        let site = Site::new();
+        let waiting = || {
+            site.lane.count_records().expect("counted");
+            (site.lane.state.waiting.load(Ordering::SeqCst), site.lane.stored_bytes() > 0)
+        };
+        assert_eq!(waiting(), (0, false));
+        site.commit(30).await;
+        assert_eq!(waiting(), (30, true));
+        site.store.settle_records((1..=10).collect(), Vec::new(), 20).await.expect("settled");
+        assert_eq!(waiting(), (20, true));
+        let packed = site.store.pack(1, 16, 8).await.expect("packs").expect("enough rows").pack;
+        assert_eq!(waiting(), (20, true), "{packed:?}");
+        site.store.settle_records((11..=30).collect(), Vec::new(), 30).await.expect("settled");
+        assert_eq!(waiting(), (usize::try_from(packed.rows).expect("a few"), true));
+        site.store.unpack(packed.id).await.expect("unpacks");
+        assert_eq!(waiting().0 as u64, packed.rows, "they are back under their old numbers");
+        site.commit(3).await;
+        assert_eq!(waiting().0 as u64, packed.rows + 3);
+        site.store.settle_records((1..=33).collect(), Vec::new(), 40).await.expect("settled");
+        assert_eq!(waiting(), (0, false));
+    }
+
+    #[tokio::test]
     async fn rows_of_another_process_are_found_and_each_is_taken_once_when_this_one_begins_to_decide() {
         let site = Site::new();
         site.commit(3).await;

@@ -85,12 +85,14 @@ impl Store {
         })
     }
 
-    /// How many rows and bytes of an append-only target wait, and since when.
-    pub fn record_backlog(&self, target: i64) -> Result<(u64, u64, Option<i64>), StoreError> {
+    /// How many rows and bytes of an append-only target wait, from this number on, and the first of them. A server has to step over
+    /// each row that is gone and not cleared away yet, which may be a minute's worth: so not from the beginning each time.
+    pub fn record_backlog(&self, target: i64, from: i64) -> Result<(u64, u64, Option<i64>), StoreError> {
         self.read(|connection| {
             connection.query_row(
-                "SELECT COUNT(*), CAST(COALESCE(SUM(LENGTH(payload)), 0) AS BIGINT), MIN(at) FROM records WHERE target = ?1",
-                [target],
+                "SELECT COUNT(*), CAST(COALESCE(SUM(LENGTH(payload)), 0) AS BIGINT), MIN(id) FROM records
+                 WHERE target = ?1 AND id >= ?2",
+                [target, from],
                 |row| Ok((row.get::<i64>(0)?.unsigned_abs(), row.get::<i64>(1)?.unsigned_abs(), row.get(2)?)),
             )
         })

@@ -177,7 +177,8 @@ async fn life(store: &Store) -> Vec<String> {
         store.waiting(1),
         store.waiting_since(1, 1),
         store.urgent_waiting(1, 99),
-        store.record_backlog(2),
+        store.record_backlog(2, 0),
+        store.record_backlog(2, 9),
         store.delivery_bytes(1, 10).map(|size| size > 0)
     );
     say!(
@@ -292,7 +293,7 @@ async fn life(store: &Store) -> Vec<String> {
     // Packs.
     let packed = store.pack(2, 5, 2_000).await.expect("packs").expect("enough");
     said.push(format!("{} {} {}", packed.pack.first, packed.pack.last, packed.pack.rows));
-    say!(store.record_backlog(2), store.unpack(packed.pack.id).await, store.record_backlog(2));
+    say!(store.record_backlog(2, 0), store.unpack(packed.pack.id).await, store.record_backlog(2, 0));
     say!(
         store
             .settle_records(vec![1, 2, 3], vec![(4, letter("record", Some("siem"), Vec::new(), 1.into()))], 2_050)
