@@ -41,7 +41,7 @@ impl Reader<'_> {
             problems.push(self.located(key, format!("{key} must be above 0s, or nothing is kept; write e.g. 30d")));
         }
         if service.max_batch == 0 {
-            problems.push(self.located("max_batch", "max_batch is at least 1; leave it out for 256"));
+            problems.push(self.located("max_batch", "max_batch is at least 1; leave it out for 512"));
         }
         if let Some(url) = &service.explain_url
             && !(url.starts_with("https://") || url.starts_with("http://"))

@@ -172,7 +172,7 @@ impl Default for Service {
             keep_decisions: days(30),
             keep_dead_letters: days(30),
             keep_resolved: days(90),
-            max_batch: 256,
+            max_batch: 512,
             limits: RouteLimits::default(),
             silences: SilenceSettings::default(),
             config_changes: None,
